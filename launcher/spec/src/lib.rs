@@ -1,0 +1,201 @@
+//! The contract between generator and launcher: what `/run/skep/spec/NAME.json` and
+//! `/run/skep/machine/NAME/state.json` hold.
+//!
+//! The generator writes a spec only after validation, so the launcher parses no declaration and there is one validator.
+//! Types only: this crate does no I/O and has no unsafe code. Both files carry [`VERSION`] and reject unknown fields, so
+//! a launcher and a generator of different releases disagree loudly instead of half understanding each other.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of both files. Raised with every change of shape.
+pub const VERSION: u32 = 1;
+
+/// Directory of the spec files, one `NAME.json` each, mode 0600, owned by root.
+pub const SPEC_DIR: &str = "/run/skep/spec";
+
+/// Parent of the per-container runtime directories. systemd makes and removes `NAME/` below it (`RuntimeDirectory=`).
+pub const STATE_DIR: &str = "/run/skep/machine";
+
+/// The launcher binary that every unit's `ExecStart=` names.
+pub const LAUNCHER: &str = "/usr/libexec/skep/launcher";
+
+/// Ids that a container with private users owns: a whole 16-bit range, as nspawn and systemd's UID document want it.
+pub const ID_RANGE: u32 = 65536;
+
+/// One spec file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpecFile {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// Container name: 1-64 characters of `[A-Za-z0-9._-]`, the first one alphanumeric.
+    pub name: String,
+    /// Digest of `content`. A running container whose state names another digest has a change pending.
+    pub id: String,
+    /// What a start does.
+    pub content: Content,
+}
+
+/// What a start of the unit does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Content {
+    /// Boot this container.
+    Boot(Box<ContainerSpec>),
+    /// The declaration is wrong: fail, printing these lines (`path:line: Key=: message`).
+    Refuse(Vec<String>),
+}
+
+/// A validated container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerSpec {
+    /// The OS tree.
+    pub root: Root,
+    /// `Init=`: absolute path inside the container; detected when absent.
+    pub init: Option<PathBuf>,
+    /// `Parameters=`: arguments of the init.
+    pub parameters: Vec<String>,
+    /// `Hostname=`; the container's name when absent.
+    pub hostname: Option<String>,
+    /// `MachineID=`: 32 lower-case hex digits, handed over as `container_uuid`.
+    pub machine_id: Option<String>,
+    /// `Environment=`: later entries win.
+    pub environment: Vec<Variable>,
+    /// `PassEnvironment=`: names taken from the launcher's own environment when set there.
+    pub pass_environment: Vec<String>,
+    /// `Bind=` and `BindReadOnly=`, in the order in which they are mounted.
+    pub binds: Vec<Bind>,
+    /// `TemporaryFileSystem=`, mounted before the binds.
+    pub temporary: Vec<Tmpfs>,
+    /// `PrivateUsers=`.
+    pub users: Users,
+    /// `Network=`.
+    pub network: Network,
+    /// `KillSignal=`: number of the signal that asks the init to shut down; by init when absent.
+    pub kill_signal: Option<i32>,
+    /// `NotifyReady=`: ready when the init says so (true) or when it runs (false); by init when absent.
+    pub notify_ready: Option<bool>,
+}
+
+/// The OS tree of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// Absolute host path of the tree; `/` is the host's own OS.
+    pub path: PathBuf,
+    /// What the container may do to it.
+    pub access: Access,
+}
+
+/// What a container may do to its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Change it for good.
+    Write,
+    /// Nothing: mounted read-only (`ReadOnly=yes`).
+    ReadOnly,
+    /// Change a copy-on-write layer that ends with the container (`Ephemeral=yes`).
+    Ephemeral,
+}
+
+/// One environment variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variable {
+    /// `[A-Za-z_][A-Za-z0-9_]*`.
+    pub name: String,
+    /// Any text without NUL.
+    pub value: String,
+}
+
+/// One bind mount. Read-only ones are read-only recursively.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// Absolute path on the host, file or directory.
+    pub source: PathBuf,
+    /// Absolute path in the container; created when missing.
+    pub target: PathBuf,
+    /// `BindReadOnly=`.
+    pub read_only: bool,
+    /// Leading `-`: skipped when the source is missing.
+    pub optional: bool,
+    /// `rbind` (the default): mounts below the source come along.
+    pub recursive: bool,
+    /// `idmap` (the default with private users): host ids 0-65535 appear as the container's own.
+    pub idmap: bool,
+    /// `nosuid` (the default).
+    pub nosuid: bool,
+    /// `nodev` (the default).
+    pub nodev: bool,
+}
+
+/// One temporary file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tmpfs {
+    /// Absolute path in the container; created when missing.
+    pub target: PathBuf,
+    /// tmpfs(5) options of the allow list `size nr_inodes mode`, each `key=value`; flags apart.
+    pub options: Vec<String>,
+    /// `ro`.
+    pub read_only: bool,
+    /// `noexec`.
+    pub noexec: bool,
+}
+
+/// How container ids map to host ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Users {
+    /// Ids 0-65535 of the container are `base`.. on the host. `base` is a multiple of 65536.
+    Private {
+        /// First host id.
+        base: u32,
+    },
+    /// A user namespace in which ids 0-65535 are the host's: confines capabilities, not files.
+    Identity,
+    /// No user namespace.
+    Host,
+}
+
+/// Which network namespace the container has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// Its own, with loopback only.
+    Private,
+    /// The host's.
+    Host,
+}
+
+/// What the supervisor publishes about a running container, mode 0600.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// Container name.
+    pub name: String,
+    /// [`SpecFile::id`] of the spec it was started from.
+    pub spec: String,
+    /// Host PID of the container's init.
+    pub leader: u32,
+    /// Start time of the leader in clock ticks since boot: field 22 of proc_pid_stat(5). With the PID it is unique.
+    pub leader_start: u64,
+    /// Kind of init, e.g. `systemd`.
+    pub init: String,
+    /// `PRETTY_NAME=` of the tree's os-release, when it has one.
+    pub os: Option<String>,
+    /// First host id, when the container has a private range.
+    pub base: Option<u32>,
+    /// Whether the container is ready.
+    pub ready: bool,
+    /// Start of this boot of the container: seconds since the epoch.
+    pub since: u64,
+}

@@ -1,0 +1,111 @@
+//! The unit's delegated cgroup: `supervisor/` holds this process, `payload/` the container.
+//!
+//! Two leaves, because a cgroup with controllers enabled for its children may hold no process itself. systemd makes
+//! `supervisor/` from version 254 on (`DelegateSubgroup=`); before that the launcher moves itself.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use crate::host::HostFacts;
+use crate::step::{At, StepError};
+
+/// The container's cgroup, ready for its first process.
+#[derive(Debug)]
+pub struct Payload {
+    /// Descriptor for `CLONE_INTO_CGROUP`.
+    pub fd: OwnedFd,
+    /// Path of it.
+    pub path: PathBuf,
+}
+
+/// The unit's cgroup directory.
+pub fn unit_dir(host: &HostFacts) -> PathBuf {
+    let unit = host
+        .cgroup
+        .strip_suffix("/supervisor")
+        .unwrap_or(&host.cgroup);
+    host.cgroup_mount.join(unit.trim_start_matches('/'))
+}
+
+/// Makes both leaves and gives the payload to `owner`, the host id of the container's root.
+pub fn prepare(host: &HostFacts, owner: u32) -> Result<Payload, StepError> {
+    let unit = unit_dir(host);
+    if !host.cgroup.ends_with("/supervisor") {
+        let supervisor = unit.join("supervisor");
+        make_dir(&supervisor)?;
+        fs::write(supervisor.join("cgroup.procs"), "0").at("enter cgroup", supervisor.display())?;
+    }
+    let payload = unit.join("payload");
+    // What an earlier boot of the container left: empty, because its PID namespace is gone.
+    remove_tree(&payload);
+    make_dir(&payload)?;
+    for file in [
+        "",
+        "cgroup.procs",
+        "cgroup.subtree_control",
+        "cgroup.threads",
+    ] {
+        let path = if file.is_empty() {
+            payload.clone()
+        } else {
+            payload.join(file)
+        };
+        chown(&path, Some(owner), Some(owner))
+            .at("give cgroup to the container:", path.display())?;
+    }
+    enable_controllers(&unit)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let fd =
+        nix::fcntl::open(&payload, flags, Mode::empty()).at("open cgroup", payload.display())?;
+    Ok(Payload { fd, path: payload })
+}
+
+fn make_dir(path: &Path) -> Result<(), StepError> {
+    match fs::create_dir(path) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.at("create cgroup", path.display()),
+    }
+}
+
+/// Enables for the payload whatever the unit got.
+fn enable_controllers(unit: &Path) -> Result<(), StepError> {
+    let all = fs::read_to_string(unit.join("cgroup.controllers"))
+        .at("read controllers of", unit.display())?;
+    let request: Vec<String> = all
+        .split_whitespace()
+        .map(|name| format!("+{name}"))
+        .collect();
+    if request.is_empty() {
+        return Ok(());
+    }
+    match fs::write(unit.join("cgroup.subtree_control"), request.join(" ")) {
+        // A process that is not ours (ExecStartPre= of the unit) is still in the unit's own cgroup.
+        Err(err) if err.raw_os_error() == Some(Errno::EBUSY as i32) => {
+            crate::log::line(
+                "cgroup controllers stay with the unit: another process is in its cgroup",
+            );
+            Ok(())
+        }
+        other => other.at("enable controllers of", unit.display()),
+    }
+}
+
+/// Removes a tree of cgroups without processes; cgroupfs lets only directories be removed, leaves first.
+fn remove_tree(path: &Path) {
+    if let Ok(entries) = fs::read_dir(path) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_tree(&entry.path());
+            }
+        }
+        // An occupied one stays and the next make_dir finds it.
+        let _ = fs::remove_dir(path);
+    }
+}

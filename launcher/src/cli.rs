@@ -1,0 +1,290 @@
+//! The launcher's command line. Administrators use `skep`; only units and `skep` run this.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use lexopt::{Arg, Parser, ValueExt};
+use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile};
+
+use crate::exec::parent::{Launched, launch};
+use crate::host::HostFacts;
+use crate::join::{self, Request};
+use crate::load::{is_name, load_spec, parse_spec, spec_path};
+use crate::lock::take_locks;
+use crate::plan::{LaunchPlan, plan_launch};
+use crate::step::{At, StepError};
+use crate::supervise::publish::Publisher;
+use crate::supervise::signals::Signals;
+use crate::supervise::state::Outcome;
+use crate::supervise::{notify, supervise};
+use crate::sys::fd::close_from;
+use crate::tree::Tree;
+use crate::{cgroup, log};
+
+const USAGE: &str = "\
+usage: launcher boot NAME | boot --spec FILE
+       launcher plan NAME | plan --spec FILE|-
+       launcher exec NAME [--user UID[:GID]] [--chdir DIR] [--env NAME=VALUE]... -- COMMAND [ARGUMENT...]
+       launcher shell NAME [--user UID[:GID]]
+
+Boots one system container that skep(1) declared, or enters it. See skep-launcher(8).
+";
+
+/// Exit status of a wrong command line.
+const EXIT_USAGE: u8 = 2;
+
+/// Exit status of a refused declaration: EX_CONFIG of sysexits.h, which systemd shows as "CONFIG".
+const EXIT_CONFIG: u8 = 78;
+
+enum Verb {
+    Boot(PathBuf),
+    Plan(PathBuf),
+    Enter(Request),
+    Help,
+    Version,
+}
+
+/// Runs the program and returns its exit status.
+pub fn run() -> ExitCode {
+    match parse(Parser::from_env()) {
+        Ok(Verb::Boot(spec)) => report(boot(&spec)),
+        Ok(Verb::Plan(spec)) => report(plan(&spec)),
+        Ok(Verb::Enter(request)) => join::run(request),
+        Ok(Verb::Help) => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Ok(Verb::Version) => {
+            println!("skep-launcher {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Err(err) => {
+            eprint!("launcher: {err}\n{USAGE}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn report(result: Result<ExitCode, StepError>) -> ExitCode {
+    result.unwrap_or_else(|err| {
+        log::line(&err);
+        notify::tell(&format!("STATUS=Failed: {err}\nERRNO={}", err.errno));
+        ExitCode::FAILURE
+    })
+}
+
+fn parse(mut args: Parser) -> Result<Verb, lexopt::Error> {
+    let Some(first) = args.next()? else {
+        return Err("a verb is missing".into());
+    };
+    match first {
+        Arg::Long("help") | Arg::Short('h') => Ok(Verb::Help),
+        Arg::Long("version") => Ok(Verb::Version),
+        Arg::Value(verb) => match verb.to_str() {
+            Some("boot") => parse_spec_path(&mut args).map(Verb::Boot),
+            Some("plan") => parse_spec_path(&mut args).map(Verb::Plan),
+            Some("exec") => parse_request(&mut args, false).map(Verb::Enter),
+            Some("shell") => parse_request(&mut args, true).map(Verb::Enter),
+            _ => Err(format!("unknown verb {verb:?}").into()),
+        },
+        other => Err(other.unexpected()),
+    }
+}
+
+fn parse_spec_path(args: &mut Parser) -> Result<PathBuf, lexopt::Error> {
+    let mut path = None;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("spec") => path = Some(PathBuf::from(args.value()?)),
+            Arg::Value(name) if path.is_none() => path = Some(spec_path(&parse_name(name)?)),
+            other => return Err(other.unexpected()),
+        }
+    }
+    path.ok_or_else(|| "a container name is missing".into())
+}
+
+fn parse_name(name: OsString) -> Result<String, lexopt::Error> {
+    let name = name.string()?;
+    if is_name(&name) {
+        Ok(name)
+    } else {
+        Err(format!("not a container name: {name:?}").into())
+    }
+}
+
+fn parse_request(args: &mut Parser, shell: bool) -> Result<Request, lexopt::Error> {
+    let mut name = None;
+    let mut request = Request::default();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("user") => {
+                let text = args.value()?.string()?;
+                request.user = join::parse_user(&text).ok_or_else(|| {
+                    lexopt::Error::from(format!(
+                        "--user takes numbers, UID or UID:GID below 65536, not {text:?}"
+                    ))
+                })?;
+            }
+            Arg::Long("chdir") => request.directory = args.value()?.string()?,
+            Arg::Long("env") => {
+                let text = args.value()?.string()?;
+                if !text.contains('=') || text.starts_with('=') {
+                    return Err(format!("--env takes NAME=VALUE, not {text:?}").into());
+                }
+                request.environment.push(text);
+            }
+            Arg::Value(value) if name.is_none() => name = Some(parse_name(value)?),
+            Arg::Value(value) if !shell => {
+                request.command.push(value);
+                request.command.extend(args.raw_args()?);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    request.name = name.ok_or_else(|| lexopt::Error::from("a container name is missing"))?;
+    if !shell && request.command.is_empty() {
+        return Err("a command is missing".into());
+    }
+    Ok(request)
+}
+
+/// What both `boot` and `plan` start with.
+struct Prepared {
+    file: SpecFile,
+    host: HostFacts,
+    tree: Tree,
+    plan: LaunchPlan,
+}
+
+fn prepare(file: SpecFile, spec: &ContainerSpec) -> Result<Prepared, StepError> {
+    let host = HostFacts::gather()?;
+    let tree = Tree::open(&spec.root.path)?;
+    let facts = tree.facts(&spec.root.path, spec.init.as_deref())?;
+    let own = |name: &str| std::env::var(name).ok();
+    let plan = plan_launch(&file.name, spec, &host, &facts, tree.identity, own);
+    Ok(Prepared {
+        file,
+        host,
+        tree,
+        plan,
+    })
+}
+
+fn boot(path: &Path) -> Result<ExitCode, StepError> {
+    // systemd passes nothing above standard error; whoever else does must not reach the guest.
+    close_from(3).at("close", "inherited descriptors")?;
+    std::env::set_current_dir("/").at("enter", "/")?;
+    let signals = Signals::block()?;
+    let file = load_spec(path)?;
+    let spec = match &file.content {
+        Content::Boot(spec) => spec.clone(),
+        Content::Refuse(problems) => return Ok(refuse(problems)),
+    };
+    notify::tell("STATUS=Setting up");
+    let Prepared {
+        file,
+        host,
+        tree,
+        plan,
+    } = prepare(file, &spec)?;
+    let outcome = {
+        let _locks = take_locks(&plan.locks)?;
+        let payload = cgroup::prepare(&host, plan.ids.host(0))?;
+        match launch(&plan, &tree, &payload, &signals)? {
+            Launched::Stopped => Outcome::Stopped,
+            Launched::Running(running) => {
+                let publisher = Publisher::new(&plan, &file.id, running.leader.pid.as_raw())?;
+                supervise(&plan, &running, &signals, publisher)?
+            }
+        }
+    };
+    finish(outcome, path)
+}
+
+fn refuse(problems: &[String]) -> ExitCode {
+    for problem in problems {
+        log::line(problem);
+    }
+    let more = if problems.len() > 1 {
+        format!(" (and {} more)", problems.len() - 1)
+    } else {
+        String::new()
+    };
+    notify::tell(&format!(
+        "STATUS=Refused: {}{more}",
+        problems.first().map_or("", String::as_str)
+    ));
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
+    match outcome {
+        Outcome::Stopped => {
+            notify::tell("STATUS=Stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::PoweredOff => {
+            log::line("the container powered off");
+            notify::tell("STOPPING=1\nSTATUS=Powered off");
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Reboot => Err(boot_again(path)),
+        Outcome::Failed(status) => {
+            log::line(format_args!("the init exited with status {status}"));
+            notify::tell(&format!(
+                "STATUS=Failed: the init exited with status {status}\nEXIT_STATUS={status}"
+            ));
+            Ok(ExitCode::from(u8::try_from(status).unwrap_or(1).max(1)))
+        }
+        Outcome::Crashed(signal) => {
+            log::line(format_args!("the init was killed by {signal}"));
+            notify::tell(&format!("STATUS=Failed: the init was killed by {signal}"));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Executes the installed launcher anew: the same main process for systemd, nothing left over from the last boot, and a
+/// changed spec or an upgraded launcher takes effect. Returns only on failure.
+fn boot_again(path: &Path) -> StepError {
+    log::line("the container reboots");
+    notify::tell("STATUS=Rebooting");
+    let installed = Path::new(LAUNCHER);
+    let program = if installed.exists() {
+        installed
+    } else {
+        Path::new("/proc/self/exe")
+    };
+    let error = Command::new(program)
+        .arg("boot")
+        .arg("--spec")
+        .arg(path)
+        .exec();
+    match Err::<(), _>(error).at("execute", program.display()) {
+        Err(err) => err,
+        Ok(()) => StepError::new("execute", program.display()),
+    }
+}
+
+fn plan(path: &Path) -> Result<ExitCode, StepError> {
+    let file = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .at("read", "standard input")?;
+        parse_spec(&text)?
+    } else {
+        load_spec(path)?
+    };
+    match &file.content {
+        Content::Refuse(problems) => Ok(refuse(problems)),
+        Content::Boot(spec) => {
+            let spec = spec.clone();
+            print!("{}", prepare(file, &spec)?.plan);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Builds the tree of mounts below the new root, then makes it the root.
+//!
+//! Runs in the stage's mount namespace and in the guest's PID, IPC, cgroup and network namespaces, because proc, mqueue,
+//! cgroup2 and sysfs show those of the process that mounts them. It keeps the initial user namespace's privileges.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::libc;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
+};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{fchdir, mkdir, pivot_root, symlinkat};
+use skep_spec::{Bind, Network};
+
+use crate::exec::WORK;
+use crate::exec::root::{c_path, explain_idmap};
+use crate::exec::target::{Kind, Targets};
+use crate::plan::LaunchPlan;
+use crate::plan::mounts::MountOp;
+use crate::step::{At, StepError};
+use crate::sync::{Channel, Frame};
+use crate::sys::creds::AsOwner;
+use crate::sys::fd::open_in_root;
+use crate::sys::link::loopback_up;
+use crate::sys::mount::{
+    Attr, Depth, attach, clone_tree, new_filesystem, set_attr, set_idmap, set_writable,
+};
+use crate::sys::pty::{self, Size};
+
+/// The walk through the mount operations, and what it leaves for the supervisor.
+struct Builder<'a> {
+    targets: Targets,
+    userns: Option<BorrowedFd<'a>>,
+    covers: u32,
+    console: Option<OwnedFd>,
+    notify: Option<OwnedFd>,
+}
+
+/// Builds everything in `plan` below `root` and reports [`Frame::Built`].
+pub fn build(
+    plan: &LaunchPlan,
+    userns: Option<BorrowedFd>,
+    root: OwnedFd,
+    channel: &Channel,
+) -> Result<(), StepError> {
+    let targets = Targets {
+        root,
+        owner: plan.ids.host(0),
+    };
+    let mut builder = Builder {
+        targets,
+        userns,
+        covers: 0,
+        console: None,
+        notify: None,
+    };
+    for op in &plan.mounts {
+        builder.apply(op)?;
+    }
+    if plan.network == Network::Private {
+        loopback_up().at("set up link", "lo")?;
+    }
+    enter(builder.targets.root.as_fd())?;
+    let (Some(console), Some(notify)) = (&builder.console, &builder.notify) else {
+        return Err(StepError::new(
+            "the plan has no console or no notify socket",
+            "",
+        ));
+    };
+    channel.send(&Frame::Built, &[console.as_fd(), notify.as_fd()])
+}
+
+/// Makes the built tree the root of every process here, the waiting guest included, and lets go of the host's.
+fn enter(root: BorrowedFd) -> Result<(), StepError> {
+    fchdir(root).at("enter", "new root")?;
+    // With "." twice the old root lands on top of the new one, and the second call detaches it: pivot_root(2).
+    pivot_root(".", ".").at("pivot to", "new root")?;
+    umount2(".", MntFlags::MNT_DETACH).at("detach", "old root")
+}
+
+impl Builder<'_> {
+    fn apply(&mut self, op: &MountOp) -> Result<(), StepError> {
+        match op {
+            MountOp::Filesystem {
+                kind,
+                target,
+                options,
+                attr,
+            } => self.filesystem(kind, target, options, *attr),
+            MountOp::Device(name) => self.device(name),
+            MountOp::Link { path, to } => self.link(path, to),
+            MountOp::File(path, content) => self.file(path, content),
+            MountOp::Cover(path, content) => self.cover(path, content),
+            MountOp::Mask(path) => self.mask(Path::new(path)),
+            MountOp::ReadOnly(path) => self.again(
+                Path::new(path),
+                Attr {
+                    read_only: true,
+                    ..Attr::default()
+                },
+            ),
+            MountOp::Writable(path) => self.again(Path::new(path), Attr::default()),
+            MountOp::Console => self.console(),
+            MountOp::NotifySocket(path) => self.notify_socket(path),
+            MountOp::Freeze(path) => self.freeze(path),
+            MountOp::Bind(bind) => self.bind(bind),
+        }
+    }
+
+    fn filesystem(
+        &self,
+        kind: &str,
+        target: &Path,
+        options: &[(String, Option<String>)],
+        attr: Attr,
+    ) -> Result<(), StepError> {
+        let object = target.display();
+        let text = |text: &str| {
+            CString::new(text).map_err(|_| StepError::new("NUL in mount option of", &object))
+        };
+        let options = options
+            .iter()
+            .map(|(key, value)| Ok((text(key)?, value.as_deref().map(text).transpose()?)))
+            .collect::<Result<Vec<_>, StepError>>()?;
+        let options: Vec<_> = options
+            .iter()
+            .map(|(key, value)| (key.as_c_str(), value.as_deref()))
+            .collect();
+        let mount = new_filesystem(&text(kind)?, &options, attr)
+            .at(&format!("mount {kind} on"), &object)?;
+        let target = if is_api(target) {
+            self.targets.api_directory(target)?
+        } else {
+            self.targets.declared(target, Kind::Directory)?
+        };
+        attach(mount.as_fd(), target.as_fd()).at(&format!("attach {kind} to"), &object)
+    }
+
+    fn device(&self, name: &str) -> Result<(), StepError> {
+        let path = Path::new("/dev").join(name);
+        let node =
+            clone_tree(AT_FDCWD, &c_path(&path)?, Depth::One).at("open device", path.display())?;
+        let attr = Attr {
+            nosuid: true,
+            noexec: true,
+            ..Attr::default()
+        };
+        set_attr(node.as_fd(), attr, Depth::One).at("set attributes of", path.display())?;
+        let target = self.targets.declared(&path, Kind::File)?;
+        attach(node.as_fd(), target.as_fd()).at("attach device", path.display())
+    }
+
+    fn link(&self, path: &Path, to: &str) -> Result<(), StepError> {
+        let (parent, name) = self.place(path)?;
+        let _owner = AsOwner::of(self.targets.owner);
+        symlinkat(to, &parent, name).at("link", path.display())
+    }
+
+    fn file(&self, path: &Path, content: &[u8]) -> Result<(), StepError> {
+        let (parent, name) = self.place(path)?;
+        let _owner = AsOwner::of(self.targets.owner);
+        write_new(parent.as_fd(), name, 0o444, content).at("write", path.display())
+    }
+
+    /// The directory and the name of a path on a file system made by this builder.
+    fn place<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p Path), StepError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(StepError::new("not a path of a file:", path.display()));
+        };
+        let parent = self.targets.existing(parent).at("open", parent.display())?;
+        Ok((parent, Path::new(name)))
+    }
+
+    fn cover(&mut self, path: &Path, content: &[u8]) -> Result<(), StepError> {
+        let target = match self.targets.existing(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other.at("open", path.display())?,
+        };
+        self.covers += 1;
+        let source = Path::new(WORK).join(format!("cover.{}", self.covers));
+        write_new(AT_FDCWD, &source, 0o444, content).at("write", source.display())?;
+        std::os::unix::fs::chown(&source, Some(self.targets.owner), Some(self.targets.owner))
+            .at("chown", source.display())?;
+        self.attach_blank(&source, target.as_fd())
+            .at("cover", path.display())
+    }
+
+    fn mask(&self, path: &Path) -> Result<(), StepError> {
+        let target = match self.targets.existing(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other.at("open", path.display())?,
+        };
+        let stat = fstat(&target).at("stat", path.display())?;
+        let source = if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            blank_directory()
+        } else {
+            blank_file()
+        };
+        let source = source.at("create", "mask")?;
+        self.attach_blank(&source, target.as_fd())
+            .at("mask", path.display())
+    }
+
+    /// Attaches a file or directory of the work area, for reading at most.
+    fn attach_blank(&self, source: &Path, target: BorrowedFd) -> nix::Result<()> {
+        let path =
+            CString::new(source.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
+        let blank = clone_tree(AT_FDCWD, &path, Depth::One)?;
+        set_attr(
+            blank.as_fd(),
+            Attr {
+                read_only: true,
+                nosuid: true,
+                nodev: true,
+                noexec: true,
+            },
+            Depth::One,
+        )?;
+        attach(blank.as_fd(), target)
+    }
+
+    /// Mounts what is at `path` over itself, read-only or writable.
+    fn again(&self, path: &Path, attr: Attr) -> Result<(), StepError> {
+        let target = match self.targets.existing(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other.at("open", path.display())?,
+        };
+        let copy = clone_tree(target.as_fd(), c"", Depth::Recursive)
+            .at("clone mount of", path.display())?;
+        let set = if attr.read_only {
+            set_attr(copy.as_fd(), attr, Depth::Recursive)
+        } else {
+            set_writable(copy.as_fd())
+        };
+        set.at("set attributes of", path.display())?;
+        attach(copy.as_fd(), target.as_fd()).at("attach", path.display())
+    }
+
+    fn console(&mut self) -> Result<(), StepError> {
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        let master = open_in_root(self.targets.root.as_fd(), Path::new("dev/pts/ptmx"), flags)
+            .at("open", "/dev/pts/ptmx")?;
+        let number = pty::unlock(master.as_fd()).at("unlock", "console")?;
+        pty::set_size(
+            master.as_fd(),
+            Size {
+                rows: 24,
+                columns: 80,
+            },
+        )
+        .at("set size of", "console")?;
+        self.link(Path::new("/dev/console"), &format!("pts/{number}"))?;
+        self.console = Some(master);
+        Ok(())
+    }
+
+    fn notify_socket(&mut self, path: &Path) -> Result<(), StepError> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let sock = socket(AddressFamily::Unix, SockType::Datagram, flags, None)
+            .at("create", "notify socket")?;
+        setsockopt(&sock, sockopt::PassCred, &true).at("set up", "notify socket")?;
+        let (parent, name) = self.place(path)?;
+        // bind(2) takes no directory descriptor.
+        fchdir(&parent).at("enter", "directory of the notify socket")?;
+        let address = UnixAddr::new(name).at("bind", path.display())?;
+        let _owner = AsOwner::of(self.targets.owner);
+        bind(sock.as_raw_fd(), &address).at("bind", path.display())?;
+        self.notify = Some(sock);
+        Ok(())
+    }
+
+    fn freeze(&self, path: &Path) -> Result<(), StepError> {
+        let mount = self.targets.existing(path).at("open", path.display())?;
+        let attr = Attr {
+            read_only: true,
+            ..Attr::default()
+        };
+        set_attr(mount.as_fd(), attr, Depth::One).at("make read-only", path.display())
+    }
+
+    fn bind(&self, bind: &Bind) -> Result<(), StepError> {
+        let key = if bind.read_only {
+            "BindReadOnly="
+        } else {
+            "Bind="
+        };
+        let object = format!("{key}{}", bind.source.display());
+        let depth = if bind.recursive {
+            Depth::Recursive
+        } else {
+            Depth::One
+        };
+        let source = match clone_tree(AT_FDCWD, &c_path(&bind.source)?, depth) {
+            Err(Errno::ENOENT) if bind.optional => return Ok(()),
+            Err(err @ Errno::ENOENT) => {
+                return Err(err).at("open", &object).map_err(|err| {
+                    err.cure(
+                        "create it, or write \"-\" before the path to skip it when it is missing",
+                    )
+                });
+            }
+            other => other.at("open", &object)?,
+        };
+        if let (true, Some(userns)) = (bind.idmap, self.userns) {
+            set_idmap(source.as_fd(), userns, depth)
+                .at("idmap", &object)
+                .map_err(|err| {
+                    explain_idmap(
+                        err,
+                        &source,
+                        "move the source",
+                        "add \":noidmap\" to the bind",
+                    )
+                })?;
+        }
+        let attr = Attr {
+            read_only: bind.read_only,
+            nosuid: bind.nosuid,
+            nodev: bind.nodev,
+            noexec: false,
+        };
+        set_attr(source.as_fd(), attr, depth).at("set attributes of", &object)?;
+        let mode = fstat(&source).at("stat", &object)?.st_mode;
+        let kind = if mode & libc::S_IFMT == libc::S_IFDIR {
+            Kind::Directory
+        } else {
+            Kind::File
+        };
+        let target = self.targets.declared(&bind.target, kind)?;
+        attach(source.as_fd(), target.as_fd())
+            .at(
+                "attach",
+                format_args!("{object} to {}", bind.target.display()),
+            )
+            .map_err(|err| {
+                if err.is(Errno::ENOTDIR) {
+                    err.cure("one is a directory, the other is not")
+                } else {
+                    err
+                }
+            })
+    }
+}
+
+fn is_api(target: &Path) -> bool {
+    ["/proc", "/sys", "/dev", "/run", "/tmp"]
+        .iter()
+        .any(|api| target.starts_with(api))
+}
+
+fn blank_file() -> nix::Result<PathBuf> {
+    let path = Path::new(WORK).join("mask.file");
+    match write_new(AT_FDCWD, &path, 0, b"") {
+        Ok(()) | Err(Errno::EEXIST) => Ok(path),
+        Err(err) => Err(err),
+    }
+}
+
+fn blank_directory() -> nix::Result<PathBuf> {
+    let path = Path::new(WORK).join("mask.directory");
+    match mkdir(&path, Mode::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(path),
+        Err(err) => Err(err),
+    }
+}
+
+fn write_new(directory: impl AsFd, name: &Path, mode: u32, content: &[u8]) -> nix::Result<()> {
+    let flags =
+        OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(directory, name, flags, Mode::from_bits_truncate(mode))?;
+    // Short content on a tmpfs: written in one piece.
+    nix::unistd::write(file, content).map(drop)
+}

@@ -1,0 +1,214 @@
+//! The supervisor's side of a launch. It stays in the host's namespaces throughout.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use crate::cgroup::Payload;
+use crate::exec::stage;
+use crate::plan::LaunchPlan;
+use crate::step::{At, StepError};
+use crate::supervise::signals::Signals;
+use crate::sync::{Channel, Frame, Received};
+use crate::sys::clone::{Child, Side, clone3};
+use crate::sys::pidfd::send_signal;
+use crate::tree::Tree;
+
+/// A container whose init has been executed.
+#[derive(Debug)]
+pub struct Running {
+    /// Its init.
+    pub leader: Child,
+    /// Master of its console.
+    pub console: OwnedFd,
+    /// Socket on which it says that it is ready.
+    pub notify: OwnedFd,
+}
+
+/// How a launch ended.
+#[derive(Debug)]
+pub enum Launched {
+    /// The init runs.
+    Running(Running),
+    /// A stop was asked for meanwhile; nothing is left.
+    Stopped,
+}
+
+/// Processes of an unfinished launch. Dropping kills and reaps them.
+#[derive(Debug, Default)]
+struct Crew(Vec<Child>);
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        for child in &self.0 {
+            // Ended already: nothing to kill, but to reap.
+            let _ = send_signal(child.pidfd.as_fd(), libc::SIGKILL);
+        }
+        // All of them, the stage's orphaned builder included: a PID namespace cannot end before each of its processes
+        // has been reaped.
+        while !self.0.is_empty() && waitid(Id::All, WaitPidFlag::WEXITED) != Err(Errno::ECHILD) {}
+    }
+}
+
+fn reap(child: &Child) -> nix::Result<()> {
+    loop {
+        match waitid(Id::PIDFd(child.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Launches the container of `plan` from `tree` into `payload`.
+pub fn launch(
+    plan: &LaunchPlan,
+    tree: &Tree,
+    payload: &Payload,
+    signals: &Signals,
+) -> Result<Launched, StepError> {
+    set_child_subreaper(true).at("become", "subreaper")?;
+    let (to_stage, stage_end) = Channel::pair()?;
+    let (to_guest, guest_end) = Channel::pair()?;
+    let stage = match clone3(libc::CLONE_NEWNS as u64, None).at("clone", "stage process")? {
+        Side::Child => {
+            drop((to_stage, to_guest));
+            stage::run(plan, tree, payload, stage_end, guest_end)
+        }
+        Side::Parent(child) => child,
+    };
+    drop((stage_end, guest_end));
+    let mut crew = Crew(vec![stage]);
+    let wait = |channel: &Channel| receive_unless_stopped(channel, signals);
+
+    let Some((frame, fds)) = wait(&to_stage)? else {
+        return Ok(Launched::Stopped);
+    };
+    let leader = cloned(frame, fds)?;
+    let guest = leader.pid;
+    crew.0.push(leader);
+    let Some((Frame::Unshared, _)) = wait(&to_guest)? else {
+        return Ok(Launched::Stopped);
+    };
+    if plan.ids.namespace {
+        write_maps(plan, guest)?;
+    }
+    to_stage.send(&Frame::Mapped, &[])?;
+    let Some((Frame::Built, fds)) = wait(&to_stage)? else {
+        return Ok(Launched::Stopped);
+    };
+    let Ok([console, notify]) = <[OwnedFd; 2]>::try_from(fds) else {
+        return Err(StepError::new(
+            "barrier Built came without console and notify socket",
+            "",
+        ));
+    };
+    // It has nothing left to do but to reap its builder.
+    reap(&crew.0.remove(0)).at("wait for", "stage process")?;
+    to_guest.send(&Frame::Go, &[])?;
+    // The end of the stream: exec closed the guest's end.
+    if poll_unless_stopped(&to_guest, signals)? == Wake::Stop {
+        return Ok(Launched::Stopped);
+    }
+    if let Some((frame, _)) = to_guest.receive()? {
+        return Err(StepError::new(
+            "barrier out of order:",
+            format_args!("{frame:?} after Go"),
+        ));
+    }
+    let Some(leader) = crew.0.pop() else {
+        return Ok(Launched::Stopped);
+    };
+    if exited(&leader) {
+        // It died between Go and exec without a word: killed from outside.
+        crew.0.push(leader);
+        return Err(StepError::new(
+            "init was killed before it ran:",
+            plan.init.path.display(),
+        ));
+    }
+    Ok(Launched::Running(Running {
+        leader,
+        console,
+        notify,
+    }))
+}
+
+fn cloned(frame: Frame, mut fds: Vec<OwnedFd>) -> Result<Child, StepError> {
+    match (frame, fds.pop()) {
+        (Frame::Cloned { pid }, Some(pidfd)) => Ok(Child {
+            pid: Pid::from_raw(pid),
+            pidfd,
+        }),
+        (frame, _) => Err(StepError::new(
+            "barrier out of order:",
+            format_args!("{frame:?}, not Cloned"),
+        )),
+    }
+}
+
+/// Whether the process has ended by itself; an init that ran and ended at once still counts as run.
+fn exited(child: &Child) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    matches!(
+        waitid(Id::PIDFd(child.pidfd.as_fd()), flags),
+        Ok(nix::sys::wait::WaitStatus::Signaled(
+            _,
+            nix::sys::signal::Signal::SIGKILL,
+            _
+        ))
+    )
+}
+
+fn write_maps(plan: &LaunchPlan, pid: Pid) -> Result<(), StepError> {
+    for file in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, plan.ids.map_line()).at("write", &path)?;
+    }
+    Ok(())
+}
+
+/// Receives a frame; `None` when a stop was asked for first. The end of the stream is an error: a frame is due.
+fn receive_unless_stopped(
+    channel: &Channel,
+    signals: &Signals,
+) -> Result<Option<Received>, StepError> {
+    if poll_unless_stopped(channel, signals)? == Wake::Stop {
+        return Ok(None);
+    }
+    match channel.receive()? {
+        Some(received) => Ok(Some(received)),
+        None => Err(StepError::new("a process of the launch was killed", "")),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wake {
+    Frame,
+    Stop,
+}
+
+fn poll_unless_stopped(channel: &Channel, signals: &Signals) -> Result<Wake, StepError> {
+    loop {
+        let mut fds = [
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other.at("wait for", "the launch")?,
+        };
+        // Also SIGCHLD wakes this; the barrier tells more than it does.
+        if fds[1].any() == Some(true) && signals.stop_requested()? {
+            return Ok(Wake::Stop);
+        }
+        if fds[0].any() == Some(true) {
+            return Ok(Wake::Frame);
+        }
+    }
+}

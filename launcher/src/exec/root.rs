@@ -1,0 +1,140 @@
+//! The new root: the tree, idmapped, never chowned.
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::fstatfs;
+use skep_spec::Access;
+
+use crate::exec::{ROOT, WORK};
+use crate::plan::LaunchPlan;
+use crate::step::{At, StepError};
+use crate::sys::mount::{
+    Attr, Depth, attach as attach_mount, clone_tree, new_filesystem, set_attr, set_idmap,
+};
+
+/// Attaches the tree at [`ROOT`] and returns its root directory. `identity` is the tree that was locked.
+pub fn attach(
+    plan: &LaunchPlan,
+    identity: (u64, u64),
+    userns: Option<BorrowedFd>,
+) -> Result<OwnedFd, StepError> {
+    make_work_area()?;
+    let depth = if plan.access == Access::Ephemeral {
+        Depth::One
+    } else {
+        Depth::Recursive
+    };
+    let tree = clone_tree(AT_FDCWD, &c_path(&plan.root)?, depth)
+        .at("clone mount of", plan.root.display())?;
+    let stat = fstat(&tree).at("stat root", plan.root.display())?;
+    if (stat.st_dev, stat.st_ino) != identity {
+        return Err(StepError::new(
+            "the tree was replaced while it was being opened:",
+            plan.root.display(),
+        ));
+    }
+    if let Some(userns) = userns {
+        set_idmap(tree.as_fd(), userns, depth)
+            .at("idmap", format_args!("Root={}", plan.root.display()))
+            .map_err(|err| {
+                explain_idmap(err, &tree, "move the tree", "set PrivateUsers=identity")
+            })?;
+    }
+    let attr = Attr {
+        nodev: true,
+        read_only: plan.access != Access::Write,
+        ..Attr::default()
+    };
+    set_attr(tree.as_fd(), attr, depth).at("set attributes of", plan.root.display())?;
+    let root = match plan.access {
+        Access::Write | Access::ReadOnly => tree,
+        Access::Ephemeral => overlay(plan, tree.as_fd(), stat.st_mode)?,
+    };
+    attach_mount(root.as_fd(), open_dir(Path::new(ROOT))?.as_fd()).at("attach", ROOT)?;
+    open_dir(Path::new(ROOT))
+}
+
+/// An error of an idmap that names the file system and what helps. EINVAL is the kernel's word for "cannot".
+pub fn explain_idmap(err: StepError, tree: &OwnedFd, object: &str, otherwise: &str) -> StepError {
+    if !err.is(Errno::EINVAL) {
+        return err;
+    }
+    let kind = fstatfs(tree).map_or("unknown", |stat| match stat.filesystem_type().0 {
+        0x794c_7630 => "overlay",
+        0x6969 => "nfs",
+        0x0102_1997 => "9p",
+        0x6573_5546 => "fuse",
+        0x2fc1_2fc1 => "zfs",
+        0x9fa0 => "proc",
+        0x6265_6572 => "sysfs",
+        _ => "or a mount below it",
+    });
+    err.cure(format!(
+        "this file system ({kind}) cannot be idmapped by this kernel: {object} to ext4, xfs, btrfs or tmpfs, or {otherwise}"
+    ))
+}
+
+/// A tmpfs of the stage's own: mount points, the copy-on-write layer, and the sources of masks.
+fn make_work_area() -> Result<(), StepError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(WORK)
+        .at("create", WORK)?;
+    let work = new_filesystem(c"tmpfs", &[(c"mode", Some(c"755"))], Attr::default())
+        .at("create", "work tmpfs")?;
+    attach_mount(work.as_fd(), open_dir(Path::new(WORK))?.as_fd()).at("mount tmpfs on", WORK)?;
+    fs::create_dir(ROOT).at("create", ROOT)
+}
+
+/// A copy-on-write layer in memory over `lower`; it ends with the last process that sees it.
+fn overlay(plan: &LaunchPlan, lower: BorrowedFd, mode: u32) -> Result<OwnedFd, StepError> {
+    let path = |name: &str| Path::new(WORK).join(name);
+    for name in ["lower", "upper", "work"] {
+        fs::create_dir(path(name)).at("create", path(name).display())?;
+    }
+    // The root directory of an overlay looks like the upper layer's.
+    let owner = plan.ids.host(0);
+    chown(path("upper"), Some(owner), Some(owner)).at("chown", "upper layer")?;
+    fs::set_permissions(path("upper"), fs::Permissions::from_mode(mode & 0o7777))
+        .at("chmod", "upper layer")?;
+    attach_mount(lower, open_dir(&path("lower"))?.as_fd()).at("attach", "lower layer")?;
+    let layers = ["lower", "upper", "work"].map(|name| c_path(&path(name)));
+    let [lower, upper, work] = layers;
+    let (lower, upper, work) = (lower?, upper?, work?);
+    let options = [
+        (c"lowerdir", Some(lower.as_c_str())),
+        (c"upperdir", Some(upper.as_c_str())),
+        (c"workdir", Some(work.as_c_str())),
+    ];
+    let attr = Attr {
+        nodev: true,
+        ..Attr::default()
+    };
+    new_filesystem(c"overlay", &options, attr)
+        .at("mount overlay over", plan.root.display())
+        .map_err(|err| {
+            err.cure(
+                "Ephemeral=yes and Root=/ need overlayfs, and a tree that is not itself an overlay",
+            )
+        })
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, StepError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty()).at("open", path.display())
+}
+
+/// A path as system calls take it.
+pub fn c_path(path: &Path) -> Result<CString, StepError> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| StepError::new("NUL in path", path.display()))
+}

@@ -1,0 +1,235 @@
+//! The processes that go in. Both report errors over the barrier socket and never return.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sched::setns;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, fstat, umask};
+use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
+use nix::unistd::{
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setgroups, setresgid, setresuid,
+    setsid,
+};
+
+use crate::join::{Request, Target, give_up, pump};
+use crate::step::{At, StepError};
+use crate::sync::{Channel, Frame};
+use crate::sys::caps::{CapSet, limit_bounding, set_permitted};
+use crate::sys::clone::{Flags, Side, clone3, exit_now};
+use crate::sys::creds::new_keyring;
+use crate::sys::fd::cloexec_from;
+use crate::sys::pty;
+use crate::sys::signal::default_disposition;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Joins the container and clones the command's process there.
+pub(super) fn join(
+    target: &Target,
+    request: &Request,
+    channel: Channel,
+    streams: Option<pump::Inner>,
+) -> ! {
+    let result = || -> Result<Side, StepError> {
+        // Host look-ups end here: strings for exec are made on the other side without touching a file.
+        setns(target.leader.as_fd(), target.namespaces).at("join namespaces of", &request.name)?;
+        // The caller waits for the command, so it must be its parent.
+        clone3(libc::CLONE_PARENT as Flags, None).at("clone", "command")
+    };
+    match result() {
+        Err(err) => give_up(&channel, err),
+        Ok(Side::Child) => {
+            let error = match become_command(target, request, &channel, streams) {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            give_up(&channel, error)
+        }
+        Ok(Side::Parent(child)) => {
+            match channel.send(
+                &Frame::Cloned {
+                    pid: child.pid.as_raw(),
+                },
+                &[child.pidfd.as_fd()],
+            ) {
+                Ok(()) => exit_now(0),
+                Err(err) => give_up(&channel, err),
+            }
+        }
+    }
+}
+
+fn become_command(
+    target: &Target,
+    request: &Request,
+    channel: &Channel,
+    streams: Option<pump::Inner>,
+) -> Result<std::convert::Infallible, StepError> {
+    let with_terminal = streams.is_none();
+    setsid().at("start", "session")?;
+    match streams {
+        Some(streams) => redirect(
+            streams.input.as_fd(),
+            streams.output.as_fd(),
+            streams.error.as_fd(),
+        )?,
+        None => {
+            let (master, terminal) = open_terminal()?;
+            channel.send(&Frame::Built, &[master.as_fd()])?;
+            pty::make_controlling(terminal.as_fd()).at("make controlling terminal", "/dev/pts")?;
+            redirect(terminal.as_fd(), terminal.as_fd(), terminal.as_fd())?;
+        }
+    }
+    umask(Mode::from_bits_truncate(0o022));
+    default_disposition(libc::SIGPIPE).at("reset", "SIGPIPE")?;
+    SigSet::empty()
+        .thread_set_mask()
+        .at("reset", "signal mask")?;
+    let _ = new_keyring();
+    drop_to(request.user, target.bounding)?;
+    // After the last change of ids, which clears it.
+    set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
+    enter_directory(request)?;
+    cloexec_from(3).at("close", "descriptors")?;
+    execute(request, with_terminal)
+}
+
+fn redirect(input: BorrowedFd, output: BorrowedFd, error: BorrowedFd) -> Result<(), StepError> {
+    dup2_stdin(input).at("redirect", "standard input")?;
+    dup2_stdout(output).at("redirect", "standard output")?;
+    dup2_stderr(error).at("redirect", "standard error")
+}
+
+/// A terminal of the container's devpts. The guest may have put anything there, so it is made sure to be one.
+fn open_terminal() -> Result<(OwnedFd, OwnedFd), StepError> {
+    const PTMX: &str = "/dev/pts/ptmx";
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let master = nix::fcntl::open(PTMX, flags, Mode::empty()).at("open", PTMX)?;
+    let stat = fstat(&master).at("stat", PTMX)?;
+    let on_devpts = fstatfs(&master).at("stat", PTMX)?.filesystem_type() == DEVPTS_SUPER_MAGIC;
+    if !on_devpts
+        || stat.st_mode & libc::S_IFMT != libc::S_IFCHR
+        || stat.st_rdev != libc::makedev(5, 2)
+    {
+        return Err(StepError::new("not a terminal of the container:", PTMX));
+    }
+    pty::unlock(master.as_fd()).at("unlock", PTMX)?;
+    let terminal = pty::peer(master.as_fd()).at("open terminal of", PTMX)?;
+    Ok((master, terminal))
+}
+
+fn drop_to((user, group): (u32, u32), bounding: CapSet) -> Result<(), StepError> {
+    limit_bounding(bounding).at("limit", "capability bounding set")?;
+    setgroups(&[]).at("clear", "supplementary groups")?;
+    let gid = Gid::from_raw(group);
+    setresgid(gid, gid, gid).at("set group id", group)?;
+    let uid = Uid::from_raw(user);
+    setresuid(uid, uid, uid).at("set user id", user)?;
+    set_permitted(if user == 0 { bounding } else { CapSet(0) }).at("set", "capabilities")
+}
+
+fn home(request: &Request) -> &'static str {
+    if request.user.0 == 0 { "/root" } else { "/" }
+}
+
+fn enter_directory(request: &Request) -> Result<(), StepError> {
+    if !request.directory.is_empty() {
+        return chdir(request.directory.as_str()).at("enter", &request.directory);
+    }
+    if request.command.is_empty() && chdir(home(request)).is_ok() {
+        return Ok(());
+    }
+    chdir("/").at("enter", "/")
+}
+
+fn execute(request: &Request, with_terminal: bool) -> Result<std::convert::Infallible, StepError> {
+    let environment = environment(request, with_terminal)?;
+    if request.command.is_empty() {
+        for (path, name) in [(c"/bin/bash", c"-bash"), (c"/bin/sh", c"-sh")] {
+            let Err(errno) = execve(path, &[name], &environment);
+            if errno != Errno::ENOENT {
+                return Err(errno).at("execute", path.to_string_lossy());
+            }
+        }
+        return Err(Errno::ENOENT).at("execute", "/bin/bash or /bin/sh");
+    }
+    let argv = request
+        .command
+        .iter()
+        .map(|arg| c_string(arg.as_bytes()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let program = request.command[0].to_string_lossy().into_owned();
+    let search = request
+        .environment
+        .iter()
+        .rev()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or(PATH);
+    let candidates: Vec<String> = if program.contains('/') {
+        vec![program.clone()]
+    } else {
+        search
+            .split(':')
+            .map(|directory| format!("{directory}/{program}"))
+            .collect()
+    };
+    // As execvp(3): a program that may not be run outweighs one that is not there.
+    let mut failure = Errno::ENOENT;
+    for candidate in candidates {
+        let Err(errno) = execve(&c_string(candidate.as_bytes())?, &argv, &environment);
+        if errno != Errno::ENOENT && errno != Errno::ENOTDIR {
+            failure = errno;
+            if errno != Errno::EACCES {
+                break;
+            }
+        }
+    }
+    Err(failure).at("execute", program)
+}
+
+fn environment(request: &Request, with_terminal: bool) -> Result<Vec<CString>, StepError> {
+    let mut variables = vec![
+        format!("PATH={PATH}"),
+        format!("HOME={}", home(request)),
+        "container=skep".to_owned(),
+    ];
+    if request.user.0 == 0 {
+        variables.extend(["USER=root".to_owned(), "LOGNAME=root".to_owned()]);
+    }
+    // The one variable of the caller that describes the caller's terminal.
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-+._".contains(c))
+    };
+    if let Some(term) = std::env::var("TERM")
+        .ok()
+        .filter(|term| with_terminal && plain(term))
+    {
+        variables.push(format!("TERM={term}"));
+    }
+    for entry in &request.environment {
+        let name = entry.split('=').next().unwrap_or_default();
+        variables.retain(|known| {
+            !known
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('='))
+        });
+        variables.push(entry.clone());
+    }
+    variables
+        .iter()
+        .map(|entry| c_string(entry.as_bytes()))
+        .collect()
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString, StepError> {
+    CString::new(bytes).map_err(|_| StepError::new("NUL in", "an argument"))
+}

@@ -1,0 +1,22 @@
+//! The launcher: from a spec file to a booted OS.
+//!
+//! `spec + HostFacts + TreeFacts -> LaunchPlan -> exec -> supervise -> Exit | Reboot`. What decides (`plan`,
+//! `supervise::state`) does no I/O; what does I/O (`host`, `tree`, `exec`, `supervise`) decides nothing. One thread, no
+//! async runtime, no D-Bus. Unsafe code lives in `sys` alone.
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod cgroup;
+pub mod cli;
+pub mod exec;
+pub mod host;
+pub mod join;
+pub mod load;
+pub mod lock;
+pub mod log;
+pub mod plan;
+pub mod step;
+pub mod supervise;
+pub mod sync;
+pub mod sys;
+pub mod tree;

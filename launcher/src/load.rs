@@ -1,0 +1,108 @@
+//! Reads spec files.
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use skep_spec::{SPEC_DIR, STATE_DIR, SpecFile, VERSION};
+
+use crate::step::{At, StepError};
+
+/// Larger than any spec of a declaration that the generator accepts.
+const LIMIT: u64 = 8 << 20;
+
+/// Whether `name` is a container name; it becomes a path component and a part of a unit name.
+pub fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+/// The spec file of container `name`.
+pub fn spec_path(name: &str) -> PathBuf {
+    Path::new(SPEC_DIR).join(format!("{name}.json"))
+}
+
+/// The runtime directory of container `name`.
+pub fn state_dir(name: &str) -> PathBuf {
+    Path::new(STATE_DIR).join(name)
+}
+
+/// Reads the spec at `path`: a regular file that only its owner, root, can write.
+pub fn load_spec(path: &Path) -> Result<SpecFile, StepError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .at("open spec", path.display())
+        .map_err(|err| err.cure("run \"skep apply\""))?;
+    let meta = file.metadata().at("read spec", path.display())?;
+    if !meta.is_file() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        return Err(StepError::new(
+            "spec is not a file that only root can write:",
+            path.display(),
+        ));
+    }
+    let mut text = String::new();
+    file.take(LIMIT)
+        .read_to_string(&mut text)
+        .at("read spec", path.display())?;
+    parse_spec(&text).map_err(|err| StepError {
+        object: path.display().to_string(),
+        ..err
+    })
+}
+
+/// Parses a spec.
+pub fn parse_spec(text: &str) -> Result<SpecFile, StepError> {
+    let wrong = |detail: String| StepError::new("spec not understood:", "").cure(detail);
+    // The version first: a spec of another release is told apart from a damaged one.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let Versioned { version } = serde_json::from_str(text).map_err(|err| wrong(err.to_string()))?;
+    if version != VERSION {
+        return Err(wrong(format!(
+            "it has version {version}, this launcher knows {VERSION}: run \"skep apply\""
+        )));
+    }
+    let spec: SpecFile = serde_json::from_str(text).map_err(|err| wrong(err.to_string()))?;
+    if is_name(&spec.name) {
+        Ok(spec)
+    } else {
+        Err(wrong(format!("bad container name {:?}", spec.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (name, good) in [
+            ("a", true),
+            ("web.1-x_y", true),
+            ("", false),
+            (".a", false),
+            ("a/b", false),
+            ("ä", false),
+        ] {
+            assert_eq!(is_name(name), good, "{name}");
+        }
+        assert!(!is_name(&"a".repeat(65)));
+    }
+
+    #[test]
+    fn other_version_is_named() {
+        let err = parse_spec(r#"{"version":99,"new":1}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(err.contains("version 99"), "{err}");
+    }
+}

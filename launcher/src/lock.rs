@@ -1,0 +1,67 @@
+//! Locks that say "this tree runs" and "these ids are taken", in the files where systemd-nspawn looks for them.
+//!
+//! Held by descriptors that close on exec and at the end of the process, so a killed launcher never leaves a stale lock.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::step::{At, StepError};
+use crate::sys::fd::{LockKind, try_lock};
+
+/// One lock to take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// The lock file, created when missing.
+    pub path: PathBuf,
+    /// Exclusive or shared.
+    pub kind: LockKind,
+    /// What is locked, for the message.
+    pub what: String,
+    /// Taken only where the file can be made: the directory may be read-only.
+    pub optional: bool,
+}
+
+/// Takes all locks, or names the one that another process holds.
+pub fn take_locks(locks: &[Lock]) -> Result<Vec<OwnedFd>, StepError> {
+    locks
+        .iter()
+        .filter_map(|lock| take_lock(lock).transpose())
+        .collect()
+}
+
+fn take_lock(lock: &Lock) -> Result<Option<OwnedFd>, StepError> {
+    if let Some(parent) = lock.path.parent() {
+        // Left to the open below to report.
+        let _ = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY)
+        .open(&lock.path)
+        .at("open lock", lock.path.display());
+    let file: OwnedFd = match file {
+        Ok(file) => file.into(),
+        Err(err) if lock.optional && (err.is(Errno::EROFS) || err.is(Errno::ENOENT)) => {
+            return Ok(None);
+        }
+        Err(err) => return Err(err),
+    };
+    match try_lock(file.as_fd(), lock.kind) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::EAGAIN | Errno::EACCES) => Err(StepError::new(
+            lock.what.clone(),
+            "is in use by another container or by systemd-nspawn",
+        )
+        .cure(format!("see \"fuser {}\"", lock.path.display()))),
+        Err(err) => Err(err).at("lock", lock.path.display()),
+    }
+}

@@ -1,0 +1,141 @@
+//! Kinds of init: how each is found, becomes ready and is asked to shut down.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use nix::libc;
+use skep_spec::ContainerSpec;
+
+use crate::host::HostFacts;
+use crate::plan::environment::plan_environment;
+use crate::tree::TreeFacts;
+
+/// Where an init is looked for, in this order.
+pub const CANDIDATES: [&str; 5] = [
+    "/usr/lib/systemd/systemd",
+    "/lib/systemd/systemd",
+    "/sbin/init",
+    "/init",
+    "/bin/init",
+];
+
+/// SIGRTMIN as glibc counts: the kernel's 32 and 33 belong to the threads library.
+const SIGRTMIN: i32 = 34;
+
+/// What kind of init runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitKind {
+    /// systemd: halts on SIGRTMIN+3, says when it is ready.
+    Systemd,
+    /// BusyBox init: powers off on SIGUSR2.
+    Busybox,
+    /// System V init: reads a halt request from SIGPWR's inittab entry, which distributions rarely have; SIGINT is its
+    /// ctrl-alt-del entry, which they have.
+    Sysvinit,
+    /// Any other program: ends on SIGTERM.
+    Other,
+}
+
+impl InitKind {
+    /// The kind of the program with this file name, all links resolved.
+    pub fn of_program(name: &str) -> InitKind {
+        match name {
+            "systemd" => InitKind::Systemd,
+            "busybox" | "busybox.static" => InitKind::Busybox,
+            "init" => InitKind::Sysvinit,
+            _ => InitKind::Other,
+        }
+    }
+
+    /// Value of `container` in its environment.
+    pub fn container_value(self) -> &'static str {
+        "skep"
+    }
+
+    /// The signal that asks it to shut down.
+    pub fn kill_signal(self) -> i32 {
+        match self {
+            InitKind::Systemd => SIGRTMIN + 3,
+            InitKind::Busybox => libc::SIGUSR2,
+            InitKind::Sysvinit => libc::SIGINT,
+            InitKind::Other => libc::SIGTERM,
+        }
+    }
+
+    /// Whether it says on the notify socket when the boot is complete.
+    pub fn notifies(self) -> bool {
+        self == InitKind::Systemd
+    }
+
+    /// Whether it installs its signal handlers for certain, if given the time.
+    pub fn will_hear(self) -> bool {
+        self != InitKind::Other
+    }
+}
+
+impl fmt::Display for InitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InitKind::Systemd => "systemd",
+            InitKind::Busybox => "busybox",
+            InitKind::Sysvinit => "sysvinit",
+            InitKind::Other => "other",
+        })
+    }
+}
+
+/// The first process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Init {
+    /// Path inside the container.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: InitKind,
+    /// Arguments, the program's name included.
+    pub argv: Vec<String>,
+    /// `NAME=VALUE` strings.
+    pub environment: Vec<String>,
+    /// The signal that asks it to shut down.
+    pub kill_signal: i32,
+    /// Ready when it says so, or as soon as it runs.
+    pub notify_ready: bool,
+}
+
+/// Plans the first process.
+pub fn plan_init(
+    spec: &ContainerSpec,
+    host: &HostFacts,
+    tree: &TreeFacts,
+    machine_id: &str,
+    own: impl Fn(&str) -> Option<String>,
+) -> Init {
+    let (path, kind) = tree.init.clone();
+    let mut argv = vec![path.to_string_lossy().into_owned()];
+    argv.extend(spec.parameters.iter().cloned());
+    Init {
+        kind,
+        argv,
+        environment: plan_environment(spec, host, kind, machine_id, own),
+        kill_signal: spec.kill_signal.unwrap_or(kind.kill_signal()),
+        notify_ready: spec.notify_ready.unwrap_or(kind.notifies()),
+        path,
+    }
+}
+
+impl fmt::Display for Init {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for variable in &self.environment {
+            writeln!(f, "environment {variable:?}")?;
+        }
+        let ready = if self.notify_ready {
+            "when it says so"
+        } else {
+            "when it runs"
+        };
+        writeln!(
+            f,
+            "init {:?} ({}), ready {ready}, shut down by signal {}",
+            self.argv, self.kind, self.kill_signal
+        )
+    }
+}

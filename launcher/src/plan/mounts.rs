@@ -1,0 +1,456 @@
+//! The mounts below the new root, as a flat list of typed operations.
+//!
+//! Every target is a path inside the container. API file systems come first and are always fresh, whatever the tree has
+//! there; masks and read-only parts follow their file system; the declaration's own mounts come last.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use skep_spec::{Bind, ContainerSpec, Network, Tmpfs};
+
+use crate::host::HostFacts;
+use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
+use crate::plan::ids::Ids;
+use crate::sys::mount::Attr;
+use crate::tree::TreeFacts;
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountOp {
+    /// A new file system. The target is a real directory, made when missing.
+    Filesystem {
+        /// Type, as in filesystems(5).
+        kind: &'static str,
+        /// Where.
+        target: PathBuf,
+        /// Options without those of `attr`.
+        options: Vec<(String, Option<String>)>,
+        /// Mount attributes.
+        attr: Attr,
+    },
+    /// A device node of the host.
+    Device(&'static str),
+    /// A symbolic link on a file system made here.
+    Link {
+        /// Where.
+        path: PathBuf,
+        /// What it says.
+        to: &'static str,
+    },
+    /// A file on a file system made here, readable by all.
+    File(PathBuf, Vec<u8>),
+    /// A file with this content over an existing file, read-only.
+    Cover(PathBuf, Vec<u8>),
+    /// An empty, inaccessible file or directory over what is there. Nothing there: skipped.
+    Mask(&'static str),
+    /// What is there, read-only with all below it. Nothing there: skipped.
+    ReadOnly(&'static str),
+    /// What is there, writable again inside a read-only part. Nothing there: skipped.
+    Writable(&'static str),
+    /// The container's console: a terminal of its own devpts, and the link to it.
+    Console,
+    /// The socket on which the init says that it is ready.
+    NotifySocket(PathBuf),
+    /// An existing mount becomes read-only.
+    Freeze(PathBuf),
+    /// A bind mount from the host.
+    Bind(Bind),
+}
+
+/// Hidden from every container: they tell about the host, or act on it.
+const MASKS: [&str; 14] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+const READ_ONLY: [&str; 5] = [
+    "/proc/sys",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/tty/driver",
+];
+
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+const API: Attr = Attr {
+    read_only: false,
+    nosuid: true,
+    nodev: true,
+    noexec: true,
+};
+
+/// Plans all mounts.
+pub fn plan_mounts(
+    spec: &ContainerSpec,
+    ids: &Ids,
+    host: &HostFacts,
+    tree: &TreeFacts,
+    machine_id: &str,
+) -> Vec<MountOp> {
+    let mut ops = vec![filesystem("proc", "/proc", &[], API)];
+    ops.extend(READ_ONLY.map(MountOp::ReadOnly));
+    if spec.network == Network::Private {
+        ops.push(MountOp::Writable("/proc/sys/net"));
+    }
+    // A boot id of its own, or two boots of the container would look like one to its journal.
+    ops.push(MountOp::Cover(
+        "/proc/sys/kernel/random/boot_id".into(),
+        format!("{}\n", host.boot_id).into_bytes(),
+    ));
+    ops.push(filesystem(
+        "sysfs",
+        "/sys",
+        &[],
+        Attr {
+            read_only: true,
+            ..API
+        },
+    ));
+    ops.push(filesystem("cgroup2", "/sys/fs/cgroup", &[], API));
+    ops.extend(MASKS.map(MountOp::Mask));
+    plan_dev(ids, &mut ops);
+    plan_run(ids, host, machine_id, &mut ops);
+    ops.push(tmpfs(
+        ids,
+        "/tmp",
+        "1777",
+        &[("size", "10%"), ("nr_inodes", "400k")],
+        Attr {
+            noexec: false,
+            ..API
+        },
+    ));
+    if shares_machine_id(&spec.root.path, host, tree.machine_id.as_deref()) {
+        ops.push(MountOp::Cover(
+            "/etc/machine-id".into(),
+            format!("{machine_id}\n").into_bytes(),
+        ));
+    }
+    if spec.root.path == Path::new("/") {
+        // The host's table names the host's disks.
+        ops.push(MountOp::Cover(
+            "/etc/fstab".into(),
+            b"# The host's table does not apply in a container.\n".to_vec(),
+        ));
+    }
+    ops.extend(
+        spec.temporary
+            .iter()
+            .map(|tmpfs| declared_tmpfs(ids, tmpfs)),
+    );
+    ops.extend(spec.binds.iter().cloned().map(MountOp::Bind));
+    ops
+}
+
+fn plan_dev(ids: &Ids, ops: &mut Vec<MountOp>) {
+    let dev = Attr {
+        nodev: false,
+        noexec: false,
+        ..API
+    };
+    ops.push(tmpfs(
+        ids,
+        "/dev",
+        "755",
+        &[("size", "4m"), ("nr_inodes", "64k")],
+        dev,
+    ));
+    ops.extend(DEVICES.map(MountOp::Device));
+    let terminals: &[(&str, Option<String>)] = &[
+        ("newinstance", None),
+        ("ptmxmode", Some("0666".to_owned())),
+        ("mode", Some("0620".to_owned())),
+        ("uid", Some(ids.host(0).to_string())),
+        // Group tty is 5 on every distribution that systemd supports.
+        ("gid", Some(ids.host(5).to_string())),
+        ("max", Some("1024".to_owned())),
+    ];
+    ops.push(filesystem(
+        "devpts",
+        "/dev/pts",
+        terminals,
+        Attr {
+            nodev: false,
+            ..API
+        },
+    ));
+    for (path, to) in [
+        ("/dev/ptmx", "pts/ptmx"),
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/core", "/proc/kcore"),
+    ] {
+        ops.push(MountOp::Link {
+            path: path.into(),
+            to,
+        });
+    }
+    let shm = Attr {
+        noexec: false,
+        ..API
+    };
+    ops.push(tmpfs(
+        ids,
+        "/dev/shm",
+        "1777",
+        &[("size", "10%"), ("nr_inodes", "400k")],
+        shm,
+    ));
+    ops.push(filesystem("mqueue", "/dev/mqueue", &[], API));
+    ops.push(MountOp::Console);
+}
+
+/// `/run`, and `/run/host` as the systemd Container Interface describes it.
+fn plan_run(ids: &Ids, host: &HostFacts, machine_id: &str, ops: &mut Vec<MountOp>) {
+    let run = Attr {
+        noexec: false,
+        ..API
+    };
+    ops.push(tmpfs(
+        ids,
+        "/run",
+        "755",
+        &[("size", "20%"), ("nr_inodes", "800k")],
+        run,
+    ));
+    ops.push(tmpfs(
+        ids,
+        "/run/host",
+        "755",
+        &[("size", "4m"), ("nr_inodes", "1k")],
+        API,
+    ));
+    ops.push(MountOp::NotifySocket(NOTIFY_SOCKET.into()));
+    ops.push(MountOp::File(
+        "/run/host/container-manager".into(),
+        b"skep\n".to_vec(),
+    ));
+    ops.push(MountOp::File(
+        "/run/host/container-uuid".into(),
+        format!("{machine_id}\n").into_bytes(),
+    ));
+    if !host.os_release.is_empty() {
+        ops.push(MountOp::File(
+            "/run/host/os-release".into(),
+            host.os_release.clone(),
+        ));
+    }
+    ops.push(MountOp::Freeze("/run/host".into()));
+}
+
+fn filesystem(
+    kind: &'static str,
+    target: &str,
+    options: &[(&str, Option<String>)],
+    attr: Attr,
+) -> MountOp {
+    let options = options
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
+    MountOp::Filesystem {
+        kind,
+        target: target.into(),
+        options,
+        attr,
+    }
+}
+
+/// A tmpfs that belongs to the container's root.
+fn tmpfs(ids: &Ids, target: &str, mode: &str, limits: &[(&str, &str)], attr: Attr) -> MountOp {
+    let owner = Some(ids.host(0).to_string());
+    let mut options = vec![
+        ("mode", Some(mode.to_owned())),
+        ("uid", owner.clone()),
+        ("gid", owner),
+    ];
+    options.extend(
+        limits
+            .iter()
+            .map(|(key, value)| (*key, Some((*value).to_owned()))),
+    );
+    filesystem("tmpfs", target, &options, attr)
+}
+
+fn declared_tmpfs(ids: &Ids, declared: &Tmpfs) -> MountOp {
+    let owner = Some(ids.host(0).to_string());
+    let mut options = vec![
+        ("mode".to_owned(), Some("755".to_owned())),
+        ("uid".to_owned(), owner.clone()),
+        ("gid".to_owned(), owner),
+    ];
+    for option in &declared.options {
+        let (key, value) = option
+            .split_once('=')
+            .map_or((option.as_str(), None), |(key, value)| (key, Some(value)));
+        options.retain(|(known, _)| known != key);
+        options.push((key.to_owned(), value.map(str::to_owned)));
+    }
+    let attr = Attr {
+        read_only: declared.read_only,
+        nosuid: true,
+        nodev: true,
+        noexec: declared.noexec,
+    };
+    MountOp::Filesystem {
+        kind: "tmpfs",
+        target: declared.target.clone(),
+        options,
+        attr,
+    }
+}
+
+impl fmt::Display for MountOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MountOp::Filesystem {
+                kind,
+                target,
+                options,
+                attr,
+            } => {
+                write!(
+                    f,
+                    "mount {kind} on {}{}",
+                    target.display(),
+                    attributes(*attr)
+                )?;
+                for (key, value) in options {
+                    write!(f, ",{key}")?;
+                    if let Some(value) = value {
+                        write!(f, "={value}")?;
+                    }
+                }
+                Ok(())
+            }
+            MountOp::Device(name) => write!(f, "device /dev/{name}"),
+            MountOp::Link { path, to } => write!(f, "link {} -> {to}", path.display()),
+            MountOp::File(path, content) => {
+                write!(f, "file {} ({} bytes)", path.display(), content.len())
+            }
+            MountOp::Cover(path, _) => write!(f, "cover {}", path.display()),
+            MountOp::Mask(path) => write!(f, "mask {path}"),
+            MountOp::ReadOnly(path) => write!(f, "read-only {path}"),
+            MountOp::Writable(path) => write!(f, "writable {path}"),
+            MountOp::Console => f.write_str("console /dev/console"),
+            MountOp::NotifySocket(path) => write!(f, "notify socket {}", path.display()),
+            MountOp::Freeze(path) => write!(f, "read-only from now on {}", path.display()),
+            MountOp::Bind(bind) => {
+                let attr = Attr {
+                    read_only: bind.read_only,
+                    nosuid: bind.nosuid,
+                    nodev: bind.nodev,
+                    noexec: false,
+                };
+                let optional = if bind.optional { " if it exists" } else { "" };
+                let depth = if bind.recursive { "rbind" } else { "bind" };
+                let idmap = if bind.idmap { ",idmap" } else { "" };
+                let (source, target) = (bind.source.display(), bind.target.display());
+                write!(
+                    f,
+                    "{depth} {source} on {target}{}{idmap}{optional}",
+                    attributes(attr)
+                )
+            }
+        }
+    }
+}
+
+fn attributes(attr: Attr) -> String {
+    let names = [
+        (attr.nosuid, ",nosuid"),
+        (attr.nodev, ",nodev"),
+        (attr.noexec, ",noexec"),
+    ];
+    let access = if attr.read_only { " ro" } else { " rw" };
+    names
+        .iter()
+        .filter(|(on, _)| *on)
+        .fold(access.to_owned(), |text, (_, name)| text + name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::init::InitKind;
+    use crate::plan::tests_support::spec;
+
+    fn plan(spec: &ContainerSpec) -> Vec<String> {
+        let tree = TreeFacts {
+            init: ("/init".into(), InitKind::Other),
+            os: None,
+            machine_id: None,
+        };
+        let ids = Ids {
+            base: 655_360,
+            namespace: true,
+        };
+        let ops = plan_mounts(spec, &ids, &HostFacts::default(), &tree, &"1".repeat(32));
+        ops.iter().map(ToString::to_string).collect()
+    }
+
+    fn position(ops: &[String], text: &str) -> usize {
+        ops.iter()
+            .position(|op| op.starts_with(text))
+            .unwrap_or_else(|| panic!("{text} not in {ops:#?}"))
+    }
+
+    #[test]
+    fn masks_follow_their_file_system_and_binds_come_last() {
+        let mut spec = spec();
+        spec.binds.push(Bind {
+            source: "/srv".into(),
+            target: "/srv".into(),
+            read_only: true,
+            optional: true,
+            recursive: true,
+            idmap: true,
+            nosuid: true,
+            nodev: true,
+        });
+        let ops = plan(&spec);
+        assert!(position(&ops, "mount proc") < position(&ops, "read-only /proc/sys"));
+        assert!(position(&ops, "read-only /proc/sys") < position(&ops, "writable /proc/sys/net"));
+        assert!(position(&ops, "mount sysfs") < position(&ops, "mask /sys/firmware"));
+        assert!(
+            position(&ops, "notify socket") < position(&ops, "read-only from now on /run/host")
+        );
+        assert_eq!(
+            ops.last().unwrap(),
+            "rbind /srv on /srv ro,nosuid,nodev,idmap if it exists"
+        );
+    }
+
+    #[test]
+    fn shared_network_keeps_its_settings_read_only() {
+        let mut spec = spec();
+        spec.network = Network::Host;
+        assert!(!plan(&spec).iter().any(|op| op.starts_with("writable")));
+    }
+
+    #[test]
+    fn own_os_gets_its_own_machine_id_and_no_fstab() {
+        let mut spec = spec();
+        spec.root.path = "/".into();
+        let ops = plan(&spec);
+        assert!(
+            ops.contains(&"cover /etc/machine-id".to_owned())
+                && ops.contains(&"cover /etc/fstab".to_owned())
+        );
+    }
+}

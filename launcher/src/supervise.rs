@@ -1,0 +1,203 @@
+//! Stays with a running container until it ends: one thread, one epoll over signals, leader, console and notify socket.
+//!
+//! `state` decides; this module turns descriptors into its events and its reactions into calls.
+
+pub mod console;
+mod hearing;
+pub mod notify;
+pub mod publish;
+pub mod signals;
+pub mod state;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+use crate::exec::parent::Running;
+use crate::plan::LaunchPlan;
+use crate::step::{At, StepError};
+use crate::supervise::console::Console;
+use crate::supervise::notify::Told;
+use crate::supervise::publish::Publisher;
+use crate::supervise::signals::Signals;
+use crate::supervise::state::{End, Event, Machine, Outcome, Reaction};
+use crate::sys::pidfd::send_signal;
+
+const SIGNALS: u64 = 0;
+const LEADER: u64 = 1;
+const CONSOLE: u64 = 2;
+const NOTIFY: u64 = 3;
+const OUTPUT: u64 = 4;
+
+struct Supervisor<'a> {
+    plan: &'a LaunchPlan,
+    running: &'a Running,
+    publisher: Publisher,
+    machine: Machine,
+    started: Instant,
+    /// When to look again whether the init hears the shutdown signal.
+    probe_at: Option<Instant>,
+    outcome: Option<Outcome>,
+}
+
+/// Supervises `running` until its init has ended.
+pub fn supervise(
+    plan: &LaunchPlan,
+    running: &Running,
+    signals: &Signals,
+    publisher: Publisher,
+) -> Result<Outcome, StepError> {
+    let mut supervisor = Supervisor {
+        plan,
+        running,
+        publisher,
+        machine: Machine::new(plan.init.notify_ready, plan.init.kind.will_hear()),
+        started: Instant::now(),
+        probe_at: None,
+        outcome: None,
+    };
+    let mut console = Console::new(running.console.as_fd())?;
+    let epoll = watch(running, signals, &console)?;
+    supervisor.started();
+    let mut events = [EpollEvent::empty(); 8];
+    while supervisor.outcome.is_none() {
+        let ready = match epoll.wait(&mut events, supervisor.timeout()) {
+            Err(Errno::EINTR) => 0,
+            other => other.at("wait for", "events")?,
+        };
+        for event in &events[..ready] {
+            match event.data() {
+                SIGNALS if signals.stop_requested()? => supervisor.feed(Event::StopRequested),
+                CONSOLE => console.read(),
+                OUTPUT => console.write(),
+                NOTIFY => supervisor.told(),
+                LEADER => supervisor.leader_ended()?,
+                _ => {}
+            }
+        }
+        if supervisor.probe_at.is_some_and(|at| at <= Instant::now()) {
+            supervisor.probe_at = None;
+            supervisor.probe();
+        }
+    }
+    console.read();
+    console.finish();
+    supervisor
+        .outcome
+        .ok_or_else(|| StepError::new("supervision ended without an outcome", ""))
+}
+
+/// The console is edge-triggered: without an open terminal a master reports hang-up all the time.
+fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epoll, StepError> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).at("create", "epoll")?;
+    let add = |fd: BorrowedFd, flags, data| {
+        epoll
+            .add(fd, EpollEvent::new(flags, data))
+            .at("watch", "events")
+    };
+    add(signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
+    add(running.leader.pidfd.as_fd(), EpollFlags::EPOLLIN, LEADER)?;
+    add(
+        running.console.as_fd(),
+        EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+        CONSOLE,
+    )?;
+    add(running.notify.as_fd(), EpollFlags::EPOLLIN, NOTIFY)?;
+    // A regular file or /dev/null as output cannot be watched, and never blocks.
+    if let Some(output) = console.watchable_output() {
+        add(output, EpollFlags::EPOLLOUT | EpollFlags::EPOLLET, OUTPUT)?;
+    }
+    Ok(epoll)
+}
+
+impl Supervisor<'_> {
+    fn started(&mut self) {
+        let os = self.plan.os.as_deref().unwrap_or("the container");
+        notify::tell(&format!("STATUS=Booting {os}"));
+        if let Err(err) = self.publisher.publish(false) {
+            crate::log::line(err);
+        }
+        let name = &self.plan.name;
+        let pid = self.running.leader.pid;
+        crate::log::line(format_args!(
+            "{name} is leader {pid} ({}); enter it with \"skep shell {name}\" or \"nsenter -a -t {pid}\"",
+            self.plan.init.kind
+        ));
+        if !self.plan.init.notify_ready {
+            self.feed(Event::Ready);
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let Some(at) = self.probe_at else {
+            return EpollTimeout::NONE;
+        };
+        let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO)
+    }
+
+    fn feed(&mut self, event: Event) {
+        for reaction in self.machine.next(event, self.started.elapsed()) {
+            match reaction {
+                Reaction::Ready => self.ready(),
+                Reaction::Status(text) => notify::tell(&format!("STATUS={text}")),
+                Reaction::Stopping => notify::tell("STOPPING=1\nSTATUS=Shutting down"),
+                Reaction::Probe => self.probe(),
+                Reaction::ProbeAfter(wait) => self.probe_at = Some(Instant::now() + wait),
+                Reaction::Shutdown => self.signal(self.plan.init.kill_signal),
+                Reaction::Kill => {
+                    crate::log::line("the init does not hear its shutdown signal: killing it");
+                    self.signal(libc::SIGKILL);
+                }
+                Reaction::Finish(outcome) => self.outcome = Some(outcome),
+            }
+        }
+    }
+
+    fn ready(&mut self) {
+        let os = self.plan.os.as_deref().unwrap_or(&self.plan.name);
+        let (kind, pid) = (self.plan.init.kind, self.running.leader.pid);
+        notify::tell(&format!(
+            "READY=1\nSTATUS=Running: {os}, {kind}, leader {pid}"
+        ));
+        if let Err(err) = self.publisher.publish(true) {
+            crate::log::line(err);
+        }
+    }
+
+    fn signal(&self, signal: i32) {
+        // Gone meanwhile: its end is the next event.
+        let _ = send_signal(self.running.leader.pidfd.as_fd(), signal);
+    }
+
+    fn probe(&mut self) {
+        let hears = hearing::hears(self.running.leader.pid.as_raw(), self.plan.init.kill_signal);
+        self.feed(Event::Hears(hears));
+    }
+
+    fn told(&mut self) {
+        while let Some(told) = notify::receive(self.running.notify.as_fd(), self.running.leader.pid)
+        {
+            match told {
+                Told::Ready => self.feed(Event::Ready),
+                Told::Status(text) => self.feed(Event::Status(text)),
+            }
+        }
+    }
+
+    fn leader_ended(&mut self) -> Result<(), StepError> {
+        // Its last words may still be in the socket.
+        self.told();
+        let id = Id::PIDFd(self.running.leader.pidfd.as_fd());
+        match waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).at("wait for", "leader")? {
+            WaitStatus::Exited(_, code) => self.feed(Event::Ended(End::Exited(code))),
+            WaitStatus::Signaled(_, signal, _) => self.feed(Event::Ended(End::Killed(signal))),
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! The notify protocol, sd_notify(3): from the guest's init, and to the host's systemd.
+//!
+//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1` and `STATUS=` count.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
+use nix::unistd::Pid;
+
+use crate::log::printable;
+
+/// What the init says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It has reached its default target.
+    Ready,
+    /// A line about itself, made printable.
+    Status(String),
+}
+
+/// The next message of `leader` that counts; others are dropped.
+pub fn receive(socket: BorrowedFd, leader: Pid) -> Option<Told> {
+    let mut bytes = [0; 4096];
+    loop {
+        let mut control = cmsg_space!(UnixCredentials);
+        let mut slices = [IoSliceMut::new(&mut bytes)];
+        // Descriptors that a guest attaches find no room in the control buffer, so the kernel closes them.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let message =
+            recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags).ok()?;
+        let sender = message.cmsgs().ok().and_then(|mut cmsgs| {
+            cmsgs.find_map(|cmsg| match cmsg {
+                ControlMessageOwned::ScmCredentials(creds) => Some(creds.pid()),
+                _ => None,
+            })
+        });
+        let length = message.bytes;
+        if sender == Some(leader.as_raw())
+            && let Some(told) = parse(&String::from_utf8_lossy(&bytes[..length]))
+        {
+            return Some(told);
+        }
+    }
+}
+
+/// `READY=1` outweighs a status in the same message.
+fn parse(text: &str) -> Option<Told> {
+    if text.lines().any(|line| line == "READY=1") {
+        return Some(Told::Ready);
+    }
+    let status = text.lines().find_map(|line| line.strip_prefix("STATUS="))?;
+    Some(Told::Status(printable(status, 200)))
+}
+
+/// Tells the host's systemd, when it listens. Without it nobody waits, so failure is no error.
+pub fn tell(text: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let bytes = path.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    if let (Ok(address), Ok(socket)) = (address, UnixDatagram::unbound()) {
+        let _ = socket.send_to_addr(text.as_bytes(), &address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages() {
+        for (text, want) in [
+            ("STATUS=x\nREADY=1", Some(Told::Ready)),
+            ("READY=10", None),
+            ("STATUS=a\u{1b}[2Jb", Some(Told::Status("a[2Jb".into()))),
+            ("X_SYSTEMD_SIGNALS_LEVEL=2", None),
+            ("MAINPID=1", None),
+        ] {
+            assert_eq!(parse(text), want, "{text}");
+        }
+    }
+}

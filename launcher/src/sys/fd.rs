@@ -1,0 +1,150 @@
+//! Descriptors: close_range(2), sealed memory files, locks, openat2(2).
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
+use nix::libc;
+use nix::sys::stat::Mode;
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn cloexec_from(first: RawFd) -> nix::Result<()> {
+    // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC closes nothing now, so no owner is left with a dead descriptor.
+    super::check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
+    .map(drop)
+}
+
+/// Closes every descriptor from `first` on. Only for a process about to forget all it owns there.
+pub fn close_from(first: RawFd) -> nix::Result<()> {
+    // SAFETY: called at the start of the program, before anything owns a descriptor from `first` on.
+    super::check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            libc::c_uint::MAX,
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// Opens `path` below `root` as if `root` were `/`: `..` and absolute links stay inside, magic links are refused.
+pub fn open_in_root(root: BorrowedFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    open_how(
+        root,
+        path,
+        flags,
+        ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    )
+}
+
+/// Opens `path` below `root` without following any link.
+pub fn open_no_links(root: BorrowedFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    open_how(
+        root,
+        path,
+        flags,
+        ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS,
+    )
+}
+
+fn open_how(
+    root: BorrowedFd,
+    path: &Path,
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> nix::Result<OwnedFd> {
+    let mode = if flags.contains(OFlag::O_CREAT) {
+        Mode::from_bits_truncate(0o666)
+    } else {
+        Mode::empty()
+    };
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(resolve);
+    // openat2(2): EAGAIN means that a rename raced with the check of `..`; a bounded number of retries suffices.
+    for _ in 0..64 {
+        match nix::fcntl::openat2(root, path, how) {
+            Err(Errno::EAGAIN) => {}
+            other => return other,
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+/// Whether to wait for a lock, and how it is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// One holder.
+    Exclusive,
+    /// Any number of readers.
+    Shared,
+}
+
+/// Locks the whole file without waiting, both ways in use: an open-file-description lock (as systemd since 251 takes) and
+/// flock(2) (as it took before). They do not see each other, so holding both excludes every version.
+pub fn try_lock(file: BorrowedFd, kind: LockKind) -> nix::Result<()> {
+    let (record, whole) = match kind {
+        LockKind::Exclusive => (libc::F_WRLCK, libc::LOCK_EX),
+        LockKind::Shared => (libc::F_RDLCK, libc::LOCK_SH),
+    };
+    let lock = libc::flock {
+        l_type: record as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: F_OFD_SETLK reads one struct flock.
+    let ret = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    super::check(ret.into())?;
+    // SAFETY: flock(2) takes two integers.
+    super::check(unsafe { libc::flock(file.as_raw_fd(), whole | libc::LOCK_NB) }.into()).map(drop)
+}
+
+/// An empty memory file that can be sealed and executed.
+pub fn memfd(name: &CStr) -> nix::Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // MFD_EXEC is needed where vm.memfd_noexec is set and unknown before Linux 6.3.
+    for flags in [flags | libc::MFD_EXEC, flags] {
+        // SAFETY: `name` is a C string.
+        match super::check(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) }) {
+            // SAFETY: memfd_create(2) returned a new descriptor.
+            Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
+            Err(Errno::EINVAL) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Err(Errno::EINVAL)
+}
+
+/// Seals a memory file against every change, further seals included.
+pub fn seal(file: BorrowedFd) -> nix::Result<()> {
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: F_ADD_SEALS takes one integer.
+    super::check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into())
+        .map(drop)
+}
+
+/// Whether the file carries the seals of [`seal`].
+pub fn is_sealed(file: BorrowedFd) -> bool {
+    // SAFETY: F_GET_SEALS takes no argument.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    seals >= 0 && seals & libc::F_SEAL_WRITE != 0
+}
+
+/// Owns a descriptor that an `SCM_RIGHTS` message brought.
+pub fn own_received(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel installed it for the message that the caller took it from; nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
