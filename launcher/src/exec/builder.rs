@@ -15,7 +15,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{fchdir, mkdir, pivot_root, symlinkat};
+use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat};
 use skep_spec::{Bind, Network};
 
 use crate::exec::WORK;
@@ -97,6 +97,7 @@ impl Builder<'_> {
             MountOp::Link { path, to } => self.link(path, to),
             MountOp::File(path, content) => self.file(path, content),
             MountOp::Cover(path, content) => self.cover(path, content),
+            MountOp::Replace(path, content) => self.replace(path, content),
             MountOp::Mask(path) => self.mask(Path::new(path)),
             MountOp::ReadOnly(path) => self.again(
                 Path::new(path),
@@ -189,6 +190,17 @@ impl Builder<'_> {
             .at("chown", source.display())?;
         self.attach_blank(&source, target.as_fd())
             .at("cover", path.display())
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StepError> {
+        match self.targets.existing(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other.at("open", path.display())?,
+        };
+        let (parent, name) = self.place(path)?;
+        let _owner = AsOwner::of(self.targets.owner);
+        unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir).at("remove", path.display())?;
+        write_new(parent.as_fd(), name, 0o444, content).at("write", path.display())
     }
 
     fn mask(&self, path: &Path) -> Result<(), StepError> {

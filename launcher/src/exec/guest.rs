@@ -20,7 +20,7 @@ use crate::plan::LaunchPlan;
 use crate::plan::init::Init;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
-use crate::sys::caps::{CapSet, limit_bounding, set_permitted};
+use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
 use crate::sys::creds::new_keyring;
 use crate::sys::fd::cloexec_from;
 use crate::sys::pty::make_controlling;
@@ -102,7 +102,7 @@ fn reset_process() -> Result<(), StepError> {
 /// Limits the bounding set first: changing it takes a capability that the second step may drop.
 fn drop_privileges(keep: CapSet) -> Result<(), StepError> {
     limit_bounding(keep).at("limit", "capability bounding set")?;
-    set_permitted(keep).at("set", "capabilities")
+    limit_permitted(keep).at("set", "capabilities")
 }
 
 fn exec_init(init: &Init) -> Result<std::convert::Infallible, StepError> {

@@ -20,7 +20,7 @@ use nix::unistd::{
 use crate::join::{Request, Target, give_up, pump};
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
-use crate::sys::caps::{CapSet, limit_bounding, set_permitted};
+use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
 use crate::sys::clone::{Flags, Side, clone3, exit_now};
 use crate::sys::creds::new_keyring;
 use crate::sys::fd::cloexec_from;
@@ -131,7 +131,7 @@ fn drop_to((user, group): (u32, u32), bounding: CapSet) -> Result<(), StepError>
     setresgid(gid, gid, gid).at("set group id", group)?;
     let uid = Uid::from_raw(user);
     setresuid(uid, uid, uid).at("set user id", user)?;
-    set_permitted(if user == 0 { bounding } else { CapSet(0) }).at("set", "capabilities")
+    limit_permitted(if user == 0 { bounding } else { CapSet(0) }).at("set", "capabilities")
 }
 
 fn home(request: &Request) -> &'static str {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Bind, ContainerSpec, Network, Tmpfs};
+use skep_spec::{Access, Bind, ContainerSpec, Network, Tmpfs};
 
 use crate::host::HostFacts;
 use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
@@ -41,6 +41,8 @@ pub enum MountOp {
     File(PathBuf, Vec<u8>),
     /// A file with this content over an existing file, read-only.
     Cover(PathBuf, Vec<u8>),
+    /// A file with this content instead of an existing one, in a copy-on-write layer.
+    Replace(PathBuf, Vec<u8>),
     /// An empty, inaccessible file or directory over what is there. Nothing there: skipped.
     Mask(&'static str),
     /// What is there, read-only with all below it. Nothing there: skipped.
@@ -134,17 +136,16 @@ pub fn plan_mounts(
         },
     ));
     if shares_machine_id(&spec.root.path, host, tree.machine_id.as_deref()) {
-        ops.push(MountOp::Cover(
-            "/etc/machine-id".into(),
-            format!("{machine_id}\n").into_bytes(),
+        ops.extend(own_file(
+            spec.root.access,
+            "/etc/machine-id",
+            format!("{machine_id}\n"),
         ));
     }
     if spec.root.path == Path::new("/") {
         // The host's table names the host's disks.
-        ops.push(MountOp::Cover(
-            "/etc/fstab".into(),
-            b"# The host's table does not apply in a container.\n".to_vec(),
-        ));
+        let text = "# The host's table does not apply in a container.\n".to_owned();
+        ops.extend(own_file(spec.root.access, "/etc/fstab", text));
     }
     ops.extend(
         spec.temporary
@@ -153,6 +154,16 @@ pub fn plan_mounts(
     );
     ops.extend(spec.binds.iter().cloned().map(MountOp::Bind));
     ops
+}
+
+/// A file of the container's own instead of the tree's. A tree that it may change for good is its own to keep right; and
+/// systemd would take a mounted machine id for one to be saved there.
+fn own_file(access: Access, path: &str, content: String) -> Option<MountOp> {
+    match access {
+        Access::Write => None,
+        Access::ReadOnly => Some(MountOp::Cover(path.into(), content.into_bytes())),
+        Access::Ephemeral => Some(MountOp::Replace(path.into(), content.into_bytes())),
+    }
 }
 
 fn plan_dev(ids: &Ids, ops: &mut Vec<MountOp>) {
@@ -344,6 +355,7 @@ impl fmt::Display for MountOp {
                 write!(f, "file {} ({} bytes)", path.display(), content.len())
             }
             MountOp::Cover(path, _) => write!(f, "cover {}", path.display()),
+            MountOp::Replace(path, _) => write!(f, "replace {}", path.display()),
             MountOp::Mask(path) => write!(f, "mask {path}"),
             MountOp::ReadOnly(path) => write!(f, "read-only {path}"),
             MountOp::Writable(path) => write!(f, "writable {path}"),
@@ -447,10 +459,11 @@ mod tests {
     fn own_os_gets_its_own_machine_id_and_no_fstab() {
         let mut spec = spec();
         spec.root.path = "/".into();
+        spec.root.access = Access::Ephemeral;
         let ops = plan(&spec);
         assert!(
-            ops.contains(&"cover /etc/machine-id".to_owned())
-                && ops.contains(&"cover /etc/fstab".to_owned())
+            ops.contains(&"replace /etc/machine-id".to_owned())
+                && ops.contains(&"replace /etc/fstab".to_owned())
         );
     }
 }

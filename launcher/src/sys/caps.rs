@@ -47,12 +47,13 @@ pub fn limit_bounding(keep: CapSet) -> nix::Result<()> {
     Ok(())
 }
 
-/// Sets the permitted and effective sets; the inheritable set is emptied.
-pub fn set_permitted(set: CapSet) -> nix::Result<()> {
+/// Limits the permitted set to `keep` and makes all of it effective; the inheritable set is emptied.
+pub fn limit_permitted(keep: CapSet) -> nix::Result<()> {
     let header = Header {
         version: VERSION_3,
         pid: 0,
     };
+    let set = CapSet(keep.0 & permitted(&header)?);
     let half = |shift: u32| Data {
         effective: ((set.0 >> shift) & 0xffff_ffff) as u32,
         permitted: ((set.0 >> shift) & 0xffff_ffff) as u32,
@@ -62,4 +63,24 @@ pub fn set_permitted(set: CapSet) -> nix::Result<()> {
     // SAFETY: header and the two data elements have the layout that version 3 of the interface defines.
     super::check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
         .map(drop)
+}
+
+/// The permitted set: without a user namespace it can be less than the host's root usually has.
+fn permitted(header: &Header) -> nix::Result<u64> {
+    let mut data = [const {
+        Data {
+            effective: 0,
+            permitted: 0,
+            inheritable: 0,
+        }
+    }; 2];
+    // SAFETY: version 3 of the interface writes two data elements.
+    super::check(unsafe {
+        libc::syscall(
+            libc::SYS_capget,
+            std::ptr::from_ref(header),
+            data.as_mut_ptr(),
+        )
+    })?;
+    Ok(u64::from(data[1].permitted) << 32 | u64::from(data[0].permitted))
 }

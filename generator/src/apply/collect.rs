@@ -1,0 +1,244 @@
+//! Declarations with everything that follows from them: id range, spec file and unit draft.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use skep_spec::{Content, SpecFile, Users};
+
+use crate::declaration::{self, Facts, LoadState, Loaded};
+use crate::problem::{Problem, Severity};
+use crate::ranges::{self, Leases, NameService, Taken};
+use crate::reconcile::Declared;
+use crate::specfile::spec_file;
+use crate::unit::{UnitDraft, render, render_refusal};
+use crate::wanted::{Ids, Wanted};
+
+use super::Layout;
+
+/// One declaration.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its file.
+    pub source: PathBuf,
+    /// Units that start it at boot.
+    pub wanted_by: Vec<String>,
+    /// Everything wrong with it: errors, then warnings.
+    pub problems: Vec<Problem>,
+    /// What systemd and the launcher get; `None` when the declaration is masked or no unit can have its name.
+    pub unit: Option<Unit>,
+    /// Linked to /dev/null, or empty.
+    pub masked: bool,
+}
+
+/// What systemd and the launcher get.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// For the launcher.
+    pub spec: SpecFile,
+    /// For systemd.
+    pub draft: UnitDraft,
+    /// The declaration is wrong: the unit only says so.
+    pub refused: bool,
+}
+
+/// All declarations.
+#[derive(Clone, Debug, Default)]
+pub struct Declarations {
+    /// By container name.
+    pub containers: BTreeMap<String, Container>,
+    /// Id ranges, including new ones.
+    pub leases: Leases,
+    /// Remarks that concern no single container.
+    pub notes: Vec<String>,
+}
+
+impl Declarations {
+    /// A declaration by name.
+    pub fn find(&self, name: &str) -> Option<&Container> {
+        self.containers.get(name)
+    }
+
+    /// Declared units.
+    pub fn units(&self) -> impl Iterator<Item = (&String, &Unit)> {
+        self.containers
+            .iter()
+            .filter_map(|(name, container)| Some((name, container.unit.as_ref()?)))
+    }
+
+    /// Declared units as `reconcile` wants them.
+    pub fn declared(&self) -> BTreeMap<String, Declared> {
+        let declared = |unit: &Unit| Declared {
+            draft: unit.draft.clone(),
+            refused: unit.refused,
+        };
+        self.units()
+            .map(|(name, unit)| (name.clone(), declared(unit)))
+            .collect()
+    }
+
+    /// Everything wrong with the selected declarations.
+    pub fn problems(&self, selected: Option<&BTreeSet<String>>) -> Vec<Problem> {
+        let is_selected = |name: &String| selected.is_none_or(|only| only.contains(name));
+        let selected = self.containers.iter().filter(|(name, _)| is_selected(name));
+        selected
+            .flat_map(|(_, container)| container.problems.clone())
+            .collect()
+    }
+}
+
+/// Reads all declarations below `root` and computes what follows from them.
+pub fn collect(root: &Path, systemd: u32, layout: &Layout) -> Declarations {
+    let loaded = declaration::load_all(root, &Facts::of_host(Some(systemd)));
+    let (leases, mut notes) = load_leases(&layout.leases);
+    let mut declarations = Declarations {
+        leases,
+        ..Declarations::default()
+    };
+    let bases = pick_ranges(&loaded, &mut declarations.leases);
+    for one in loaded {
+        let name = one.name.clone();
+        let container = container(one, bases.get(&name), systemd);
+        declarations.containers.insert(name, container);
+    }
+    declarations.notes.append(&mut notes);
+    declarations
+}
+
+fn load_leases(path: &Path) -> (Leases, Vec<String>) {
+    let path_text = path.display();
+    match Leases::load(path) {
+        Ok((leases, 0)) => (leases, Vec::new()),
+        Ok((leases, dropped)) => (
+            leases,
+            vec![format!(
+                "{path_text}: {dropped} lines make no sense and are dropped"
+            )],
+        ),
+        Err(error) => (
+            Leases::detached(),
+            vec![format!(
+                "{path_text}: {error}; id ranges are picked anew, for now"
+            )],
+        ),
+    }
+}
+
+type Base = Result<u32, ranges::Exhausted>;
+
+fn pick_ranges(loaded: &[Loaded], leases: &mut Leases) -> BTreeMap<String, Base> {
+    let mut names = BTreeSet::new();
+    let mut given = Vec::new();
+    for one in loaded {
+        match &one.state {
+            LoadState::Valid(wanted) if wanted.ids == Ids::Pick => {
+                names.insert(one.name.clone());
+            }
+            LoadState::Valid(wanted) => given.extend(base_of(&wanted.spec.users)),
+            LoadState::Masked | LoadState::Invalid { .. } => {}
+        }
+    }
+    if names.is_empty() {
+        return BTreeMap::new();
+    }
+    let all_leased = names.iter().all(|name| leases.base_of(name).is_some());
+    // What others use matters to new ranges only.
+    let mut taken = if all_leased {
+        Taken::default()
+    } else {
+        Taken::of_host()
+    };
+    for base in given {
+        taken.add_declared(base);
+    }
+    let mut service = NameService::default();
+    ranges::assign(&names, leases, &taken, &mut |id| service.knows(id))
+}
+
+const fn base_of(users: &Users) -> Option<u32> {
+    match users {
+        Users::Private { base } => Some(*base),
+        Users::Identity | Users::Host => None,
+    }
+}
+
+fn container(loaded: Loaded, base: Option<&Base>, systemd: u32) -> Container {
+    let Loaded {
+        name,
+        source,
+        unit: has_unit,
+        state,
+        warnings,
+    } = loaded;
+    let mut container = Container {
+        source,
+        wanted_by: Vec::new(),
+        problems: Vec::new(),
+        unit: None,
+        masked: false,
+    };
+    match state {
+        LoadState::Masked => container.masked = true,
+        LoadState::Valid(mut wanted) => {
+            container.wanted_by.clone_from(&wanted.wanted_by);
+            match boot_unit(&mut wanted, base, systemd) {
+                Ok(unit) => container.unit = Some(unit),
+                Err(message) => container
+                    .problems
+                    .push(users_problem(&container.source, message)),
+            }
+        }
+        LoadState::Invalid {
+            problems,
+            wanted_by,
+        } => {
+            container.wanted_by = wanted_by;
+            container.problems = problems;
+        }
+    }
+    if has_unit && container.unit.is_none() && !container.masked {
+        container.unit = refusal_unit(&name, &container, systemd);
+    }
+    container.problems.extend(warnings);
+    container
+}
+
+fn boot_unit(wanted: &mut Wanted, base: Option<&Base>, systemd: u32) -> Result<Unit, String> {
+    if let Some(base) = base {
+        let base = base.map_err(|exhausted| exhausted.to_string())?;
+        wanted.spec.users = Users::Private { base };
+    }
+    let content = Content::Boot(Box::new(wanted.spec.clone()));
+    let spec = spec_file(&wanted.name, content)
+        .map_err(|error| format!("cannot be written down: {error}"))?;
+    Ok(Unit {
+        spec,
+        draft: render(wanted, systemd),
+        refused: false,
+    })
+}
+
+fn users_problem(source: &Path, message: String) -> Problem {
+    Problem {
+        path: source.to_owned(),
+        line: None,
+        key: Some("PrivateUsers".to_owned()),
+        severity: Severity::Error,
+        message,
+    }
+}
+
+fn refusal_unit(name: &str, container: &Container, systemd: u32) -> Option<Unit> {
+    let lines = container.problems.iter().map(Problem::to_string).collect();
+    refusal(name, &container.source, lines, systemd)
+}
+
+/// The unit that only says what is wrong with its declaration.
+pub(super) fn refusal(name: &str, source: &Path, lines: Vec<String>, systemd: u32) -> Option<Unit> {
+    // Lines of text always have a JSON form.
+    let spec = spec_file(name, Content::Refuse(lines)).ok()?;
+    Some(Unit {
+        spec,
+        draft: render_refusal(name, source, systemd),
+        refused: true,
+    })
+}

@@ -1,0 +1,266 @@
+//! The command line: what was typed, and which verb does it.
+//!
+//! Exit status: 0 done, 1 something failed or is wrong with a declaration, 2 wrong usage. Help texts stand here and nowhere
+//! else; completions are made from them.
+
+mod check;
+mod enable;
+mod enter;
+mod jobs;
+mod list;
+mod names;
+mod reason;
+mod show;
+mod status;
+mod unit_set;
+mod view;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::apply::Layout;
+use crate::declaration::keys::keys;
+use crate::report;
+
+use names::{chdir, container, identity, variable};
+
+/// Everything worked.
+const OK: u8 = 0;
+/// Something failed, or a declaration is wrong.
+const FAILED: u8 = 1;
+/// The command line makes no sense.
+const USAGE: u8 = 2;
+
+/// Declare system containers to systemd.
+///
+/// Every file /etc/skep/NAME.container becomes the unit skep@NAME.service; from then on systemctl and journalctl do the
+/// rest. See skep.container(5) for the file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "skep",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct CommandLine {
+    /// Read the declarations below this directory (check, cat, show, apply --dry-run)
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make systemd's set of units equal the declarations
+    Apply(ApplyArgs),
+    /// Report everything that is wrong with the declarations
+    Check(CheckArgs),
+    /// Print the unit and the launch plan of a container, before anything runs
+    Show(NameArg),
+    /// Print a declaration with its drop-ins merged in
+    Cat(CatArgs),
+    /// List containers
+    List(JsonArg),
+    /// Show what is known about containers
+    Status(StatusArgs),
+    /// Start containers and wait until they are up
+    Start(NameArgs),
+    /// Stop containers and wait until they are down
+    Stop(NameArgs),
+    /// Restart containers, taking pending changes
+    Restart(NameArgs),
+    /// Start a container at every boot of the host
+    Enable(NameArgs),
+    /// Do not start a container at boot
+    Disable(NameArgs),
+    /// Run a command inside a running container
+    Exec(ExecArgs),
+    /// Open a shell inside a running container
+    Shell(NameArg),
+    /// Print the completion script of a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print all keys of declarations
+    #[command(hide = true)]
+    Keys,
+    /// Apply and start what boot wants; for skep.service
+    #[command(hide = true)]
+    Boot,
+}
+
+#[derive(Debug, Args)]
+struct ApplyArgs {
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Stop running containers that are no longer declared
+    #[arg(long)]
+    prune: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Wrong declarations are no failure; for skep-apply.service
+    #[arg(long, hide = true)]
+    from_unit: bool,
+    /// Containers; all when none is named
+    #[arg(value_name = "NAME", value_parser = container)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Declarations; all that are installed when none is named
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CatArgs {
+    /// Print after each line the file and line it came from
+    #[arg(long)]
+    origin: bool,
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// Containers
+    #[arg(value_name = "NAME", value_parser = container, required = true)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct JsonArg {
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct NameArg {
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+struct NameArgs {
+    /// Containers
+    #[arg(value_name = "NAME", value_parser = container, required = true)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ExecArgs {
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+    /// User and group inside the container, by number
+    #[arg(long, value_name = "UID[:GID]", value_parser = identity)]
+    user: Option<String>,
+    /// Directory inside the container to start in
+    #[arg(long, value_name = "DIR", value_parser = chdir)]
+    chdir: Option<String>,
+    /// Environment variable of the command
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<String>,
+    /// Command and its arguments
+    #[arg(value_name = "CMD", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
+    command: Vec<OsString>,
+}
+
+/// Runs the command line and says how it went.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match CommandLine::try_parse_from(arguments) {
+        Ok(parsed) => ExitCode::from(dispatch(parsed)),
+        Err(error) => {
+            // Printing fails when the reader is gone, and then there is nobody to tell.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { USAGE } else { OK })
+        }
+    }
+}
+
+fn dispatch(parsed: CommandLine) -> u8 {
+    let takes_root = match &parsed.verb {
+        Verb::Check(_) | Verb::Cat(_) | Verb::Show(_) => true,
+        Verb::Apply(arguments) => arguments.dry_run,
+        _ => false,
+    };
+    if parsed.root.is_some() && !takes_root {
+        report::error_line("--root goes with check, cat, show and apply --dry-run only");
+        return USAGE;
+    }
+    let layout = match &parsed.root {
+        Some(root) => Layout::host().with_root(root),
+        None => Layout::host(),
+    };
+    match parsed.verb {
+        Verb::Apply(arguments) => unit_set::apply(&layout, &arguments, parsed.root.is_some()),
+        Verb::Boot => unit_set::boot(&layout),
+        Verb::Check(arguments) => check::check(&layout, &arguments),
+        Verb::Show(arguments) => show::show(&layout, &arguments.name),
+        Verb::Cat(arguments) => show::cat(&layout, &arguments),
+        Verb::List(arguments) => list::list(&layout, arguments.json),
+        Verb::Status(arguments) => status::status(&layout, &arguments),
+        Verb::Start(arguments) => jobs::start(&layout, &arguments.names),
+        Verb::Stop(arguments) => jobs::stop(&layout, &arguments.names),
+        Verb::Restart(arguments) => jobs::restart(&layout, &arguments.names),
+        Verb::Enable(arguments) => enable::enable(&layout, &arguments.names),
+        Verb::Disable(arguments) => enable::disable(&layout, &arguments.names),
+        Verb::Exec(arguments) => enter::exec(&arguments),
+        Verb::Shell(arguments) => enter::shell(&arguments.name),
+        Verb::Completions { shell } => completions(shell),
+        Verb::Keys => print_keys(),
+    }
+}
+
+fn completions(shell: Shell) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "skep", &mut script);
+    report::print(&String::from_utf8_lossy(&script));
+    OK
+}
+
+/// The key table, one key per line: section, key, systemd version where it matters, help.
+fn print_keys() -> u8 {
+    let mut out = String::new();
+    for row in keys() {
+        let since = row
+            .since
+            .map(|version| format!(" (systemd {version})"))
+            .unwrap_or_default();
+        out.push_str(&format!(
+            "[{}] {}=\t{}{since}\n",
+            row.section, row.name, row.help
+        ));
+    }
+    report::print(&out);
+    OK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,69 @@
+//! `skep exec` and `skep shell`: the launcher does it, in our place.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use skep_spec::LAUNCHER;
+
+use crate::report;
+
+use super::{ExecArgs, FAILED};
+
+/// `skep exec`
+pub(super) fn exec(arguments: &ExecArgs) -> u8 {
+    become_launcher(&exec_arguments(arguments))
+}
+
+/// `skep shell`
+pub(super) fn shell(name: &str) -> u8 {
+    become_launcher(&["shell".into(), name.into()])
+}
+
+fn exec_arguments(arguments: &ExecArgs) -> Vec<OsString> {
+    let mut out: Vec<OsString> = vec!["exec".into(), arguments.name.clone().into()];
+    let mut option =
+        |name: &str, value: &String| out.extend([OsString::from(name), OsString::from(value)]);
+    arguments
+        .user
+        .iter()
+        .for_each(|user| option("--user", user));
+    arguments
+        .chdir
+        .iter()
+        .for_each(|directory| option("--chdir", directory));
+    arguments
+        .env
+        .iter()
+        .for_each(|variable| option("--env", variable));
+    out.push("--".into());
+    out.extend(arguments.command.iter().cloned());
+    out
+}
+
+/// Replaces this process: terminal, signals and exit status are the launcher's from here on.
+fn become_launcher(arguments: &[OsString]) -> u8 {
+    let error = Command::new(LAUNCHER).args(arguments).exec();
+    report::error_line(&format!("{LAUNCHER}: {error}"));
+    FAILED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_stay_in_front_of_the_command() {
+        let arguments = ExecArgs {
+            name: "web".into(),
+            user: Some("33:33".into()),
+            chdir: None,
+            env: vec!["A=1".into(), "B=2".into()],
+            command: vec!["ls".into(), "--env".into()],
+        };
+        let want = [
+            "exec", "web", "--user", "33:33", "--env", "A=1", "--env", "B=2", "--", "ls", "--env",
+        ];
+        assert_eq!(exec_arguments(&arguments), want.map(OsString::from));
+    }
+}

@@ -1,0 +1,238 @@
+//! `skep start`, `stop` and `restart`: queue the jobs, wait for them, say why one failed.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::apply::{Failed, Layout, Request, apply, collect, observe};
+use crate::manager::{BusError, Job, JobEnd, Jobs, Systemd, Verb, within};
+use crate::problem::escaped;
+use crate::reconcile::{Activity, Step, World, reconcile};
+use crate::report;
+use crate::unit::unit_name;
+
+use super::reason::reason;
+use super::unit_set::print_problem;
+use super::{FAILED, OK};
+
+/// How often progress is shown.
+const TICK: Duration = Duration::from_secs(1);
+
+/// `skep start`
+pub(super) fn start(layout: &Layout, names: &[String]) -> u8 {
+    finish(zbus::block_on(async {
+        let systemd = Systemd::connect().await?;
+        run(&systemd, layout, Verb::Start, names).await
+    }))
+}
+
+/// `skep stop`
+pub(super) fn stop(layout: &Layout, names: &[String]) -> u8 {
+    finish(zbus::block_on(async {
+        let systemd = Systemd::connect().await?;
+        run(&systemd, layout, Verb::Stop, names).await
+    }))
+}
+
+/// `skep restart`: a unit with pending changes is stopped, made anew and started.
+pub(super) fn restart(layout: &Layout, names: &[String]) -> u8 {
+    finish(zbus::block_on(async {
+        let systemd = Systemd::connect().await?;
+        restart_all(&systemd, layout, names).await
+    }))
+}
+
+fn finish(result: Result<bool, Failed>) -> u8 {
+    match result {
+        Ok(true) => OK,
+        Ok(false) => FAILED,
+        Err(error) => {
+            report::error_line(&error.to_string());
+            FAILED
+        }
+    }
+}
+
+async fn restart_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Result<bool, Failed> {
+    let declarations = collect(&layout.root, systemd.version().await?, layout);
+    let world = observe(systemd, layout, &declarations, &Request::default()).await?;
+    let pending = pending(&world, names);
+    let mut all_well = true;
+    let (mut plain, mut anew) = (Vec::new(), Vec::new());
+    for name in names {
+        // Something that runs is not stopped for a declaration that cannot start it again.
+        let refused = world
+            .declared
+            .get(name)
+            .is_some_and(|declared| declared.refused);
+        if refused
+            && world
+                .loaded
+                .get(name)
+                .is_some_and(|unit| unit.activity == Activity::Running)
+        {
+            declarations
+                .find(name)
+                .iter()
+                .for_each(|container| container.problems.iter().for_each(print_problem));
+            report::error_line(&format!("{name}: not restarted: its declaration is wrong"));
+            all_well = false;
+        } else if pending.contains(name) {
+            anew.push(name.clone());
+        } else {
+            plain.push(name.clone());
+        }
+    }
+    if !anew.is_empty() {
+        all_well &= run(systemd, layout, Verb::Stop, &anew).await?;
+        let request = Request {
+            names: anew.iter().cloned().collect(),
+            ..Request::default()
+        };
+        let outcome = apply(systemd, layout, &request).await?;
+        for trouble in &outcome.troubles {
+            report::error_line(&format!("{}: {}", trouble.name, trouble.message));
+        }
+        all_well &= outcome.is_clean();
+        all_well &= run(systemd, layout, Verb::Start, &anew).await?;
+    }
+    if !plain.is_empty() {
+        all_well &= run(systemd, layout, Verb::Restart, &plain).await?;
+    }
+    Ok(all_well)
+}
+
+/// Those of the containers whose unit has to be made anew.
+fn pending(world: &World, names: &[String]) -> BTreeSet<String> {
+    let actions = reconcile(world).actions;
+    let waiting = actions.into_iter().filter(|action| {
+        matches!(
+            action.step,
+            Step::Pending { .. } | Step::Recreate { .. } | Step::Create { .. } | Step::Set { .. }
+        )
+    });
+    waiting
+        .map(|action| action.name)
+        .filter(|name| names.contains(name))
+        .collect()
+}
+
+/// Queues one job per container and waits for all of them; false when one failed.
+async fn run(
+    systemd: &Systemd,
+    layout: &Layout,
+    verb: Verb,
+    names: &[String],
+) -> Result<bool, Failed> {
+    let mut jobs = Jobs::subscribe(systemd).await?;
+    let mut queued = Vec::new();
+    let mut all_well = true;
+    for name in names {
+        match systemd.queue(verb, &unit_name(name)).await {
+            Ok(job) => queued.push((name, job)),
+            Err(BusError::NoSuchUnit(_)) => {
+                report::error_line(&format!("{name}: {}", unknown(layout, name)));
+                all_well = false;
+            }
+            Err(error) if error.is_answer() => {
+                report::error_line(&format!("{name}: {error}"));
+                all_well = false;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for (name, job) in queued {
+        all_well &= wait(systemd, &mut jobs, verb, name, &job).await?;
+    }
+    Ok(all_well)
+}
+
+/// Why systemd does not know a container.
+fn unknown(layout: &Layout, name: &str) -> String {
+    let declarations = collect(&layout.root, u32::MAX, layout);
+    match declarations.find(name) {
+        None => "not declared".to_owned(),
+        Some(container) if container.masked => "its declaration is masked".to_owned(),
+        Some(_) => "declared, but not applied yet: run \"skep apply\"".to_owned(),
+    }
+}
+
+async fn wait(
+    systemd: &Systemd,
+    jobs: &mut Jobs,
+    verb: Verb,
+    name: &str,
+    job: &Job,
+) -> Result<bool, Failed> {
+    let unit = unit_name(name);
+    let start = Instant::now();
+    let mut progress = Progress::default();
+    let end = loop {
+        if let Some(end) = within(TICK, jobs.wait(job)).await {
+            break end?;
+        }
+        if progress.is_shown() {
+            let status = systemd
+                .state(&unit)
+                .await
+                .map(|state| state.status)
+                .unwrap_or_default();
+            progress.show(&format!(
+                "{name}: {} ({}) {status}",
+                doing(verb),
+                report::span(start.elapsed().as_secs())
+            ));
+        }
+    };
+    progress.clear();
+    let state = systemd.state(&unit).await.ok();
+    // A start job is done as soon as the unit is up; it may be down again by now, and then systemctl is the place to look.
+    match end {
+        JobEnd::Done => Ok(true),
+        JobEnd::Other(end) if verb == Verb::Stop && end == "canceled" => Ok(true),
+        JobEnd::Other(end) => {
+            report::error_line(&reason(name, word(verb), &end, state.as_ref()));
+            Ok(false)
+        }
+    }
+}
+
+const fn word(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Start => "start",
+        Verb::Stop => "stop",
+        Verb::Restart => "restart",
+    }
+}
+
+const fn doing(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Start => "starting",
+        Verb::Stop => "stopping",
+        Verb::Restart => "restarting",
+    }
+}
+
+/// One line on the terminal that is overwritten.
+#[derive(Debug, Default)]
+struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    fn is_shown(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+
+    fn show(&mut self, text: &str) {
+        let line: String = escaped(text).chars().take(79).collect();
+        let _ = write!(io::stderr(), "\r\x1b[K{line}");
+        self.shown = true;
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `[Container]`.
+
+use super::{KeyRow, Meaning, Section};
+
+pub(super) static ROWS: [KeyRow; 16] = [
+    row(
+        "Root",
+        ONE_TEXT,
+        "OS tree, default /var/lib/machines/NAME; / is this host's own OS, copy-on-write",
+    ),
+    row(
+        "Ephemeral",
+        ONE,
+        "yes: changes of the tree end with the container",
+    ),
+    row("ReadOnly", ONE, "yes: the tree is mounted read-only"),
+    row(
+        "Init",
+        ONE_TEXT,
+        "absolute path of the init inside the container; detected by default",
+    ),
+    row("Parameters", LIST, "arguments of the init"),
+    row(
+        "Hostname",
+        ONE_TEXT,
+        "host name of the container, default its own name",
+    ),
+    row(
+        "MachineID",
+        ONE_TEXT,
+        "machine id handed to the container: 32 hex digits or a UUID",
+    ),
+    row("Environment", LIST, "NAME=VALUE words for the init"),
+    row(
+        "PassEnvironment",
+        LIST,
+        "names of variables taken from the unit's environment",
+    ),
+    row(
+        "Bind",
+        LIST,
+        "[-]SOURCE[:TARGET[:OPTION,...]]: host path mounted in the container",
+    ),
+    row("BindReadOnly", LIST, "as Bind=, read-only"),
+    row(
+        "TemporaryFileSystem",
+        LIST,
+        "PATH[:OPTION,...]: tmpfs mounted in the container",
+    ),
+    row(
+        "PrivateUsers",
+        ONE,
+        "pick (default), a first host id (multiple of 65536), identity or no",
+    ),
+    row(
+        "Network",
+        ONE,
+        "private (default): loopback only; host: the host's",
+    ),
+    row(
+        "KillSignal",
+        ONE,
+        "signal that asks the init to shut down; by init when unset",
+    ),
+    row(
+        "NotifyReady",
+        ONE,
+        "yes: started when the init says so; no: when it runs; by init when unset",
+    ),
+];
+
+const ONE: Meaning = Meaning::Container {
+    list: false,
+    expand: false,
+};
+const ONE_TEXT: Meaning = Meaning::Container {
+    list: false,
+    expand: true,
+};
+const LIST: Meaning = Meaning::Container {
+    list: true,
+    expand: true,
+};
+
+const fn row(name: &'static str, meaning: Meaning, help: &'static str) -> KeyRow {
+    KeyRow {
+        section: Section::Container,
+        name,
+        help,
+        since: None,
+        meaning,
+    }
+}

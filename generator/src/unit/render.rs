@@ -1,0 +1,197 @@
+//! From a validated declaration to the properties of its unit.
+//!
+//! The baseline is what a unit that boots an operating system needs; what the declaration says in `[Unit]` and
+//! `[Service]` then adds to lists and replaces everything else.
+//!
+//! Left out on purpose, because a filter on the unit is inherited by every program of the guest: `SystemCallFilter=`,
+//! `RestrictAddressFamilies=`, `RestrictRealtime=`, `LockPersonality=`, `CapabilityBoundingSet=` and `LimitCORE=`. The
+//! launcher sets its own, tighter ones after it has built the container. Left out for good: everything that gives the unit
+//! a mount namespace of its own (`ProtectSystem=`, `PrivateTmp=` ...), because it hides parts of the host's `/proc`, and
+//! then the kernel refuses the guest a `/proc` of its own.
+//!
+//! `DevicePolicy=closed` already allows the pseudo devices that the launcher binds into the guest (null, zero, full,
+//! random, urandom, tty, ptmx); terminals are named once more because a guest allocates them in its own devpts.
+
+use std::path::{Component, Path};
+
+use skep_spec::{ContainerSpec, LAUNCHER};
+
+use crate::property::{Command, Property, Value};
+use crate::wanted::Wanted;
+
+use super::{UnitDraft, unit_name};
+
+const SECOND: u64 = 1_000_000;
+
+/// Lists that a declaration replaces instead of extending: adding to them could not say less than the baseline.
+const REPLACED_LISTS: &[&str] = &["SystemCallArchitectures"];
+
+/// The unit of a container.
+pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
+    let mut properties = baseline(&wanted.name, &wanted.source, systemd);
+    let mounts = mounts_for(&wanted.spec);
+    if !mounts.is_empty() {
+        properties.push(Property::new("RequiresMountsFor", Value::List(mounts)));
+    }
+    if !wanted.spec.pass_environment.is_empty() {
+        let names = wanted.spec.pass_environment.clone();
+        properties.push(Property::new("PassEnvironment", Value::List(names)));
+    }
+    for property in &wanted.properties {
+        merge(&mut properties, property.clone());
+    }
+    UnitDraft {
+        name: unit_name(&wanted.name),
+        properties,
+    }
+}
+
+/// The unit of a declaration that is wrong: the launcher reads the reason from its spec file and fails with it.
+pub fn render_refusal(name: &str, source: &Path, systemd: u32) -> UnitDraft {
+    UnitDraft {
+        name: unit_name(name),
+        properties: baseline(name, source, systemd),
+    }
+}
+
+/// What the unit of every container has.
+fn baseline(name: &str, source: &Path, systemd: u32) -> Vec<Property> {
+    let mut properties = Vec::with_capacity(40);
+    let mut set = |name: &'static str, value: Value| properties.push(Property::new(name, value));
+
+    set("Description", format!("Container {name}").into());
+    set(
+        "Documentation",
+        Value::List(vec!["man:skep.container(5)".to_owned()]),
+    );
+    set("SourcePath", source.to_string_lossy().into_owned().into());
+    // Started with machines.target at boot, stopped with it, and shut down before the host's network goes.
+    set("PartOf", ["machines.target"].into());
+    set("Before", ["machines.target"].into());
+    set("After", ["network.target"].into());
+
+    set("Type", "notify".into());
+    set("NotifyAccess", "main".into());
+    set("ExecStart", Value::Exec(vec![boot_command(name)]));
+    set("KillMode", "mixed".into());
+    set("KillSignal", Value::I32(15));
+    set("TimeoutStartUSec", Value::U64(120 * SECOND));
+    set("TimeoutStopUSec", Value::U64(90 * SECOND));
+    set(
+        "RuntimeDirectory",
+        Value::List(vec![format!("skep/machine/{name}")]),
+    );
+    set("RuntimeDirectoryMode", Value::U32(0o700));
+    // An out-of-memory kill of one guest process is the guest's business.
+    set("OOMPolicy", "continue".into());
+
+    set("Slice", "machine.slice".into());
+    set("Delegate", true.into());
+    if systemd >= 254 {
+        set("DelegateSubgroup", "supervisor".into());
+    }
+    if systemd >= 255 {
+        set("CoredumpReceive", true.into());
+    }
+    set("TasksMax", Value::U64(16384));
+    // Exporters print nonsense for a unit without it.
+    set("IPAccounting", true.into());
+    set("DevicePolicy", "closed".into());
+    let ptys = ("char-pts".to_owned(), "rw".to_owned());
+    set("DeviceAllow", Value::Pairs(vec![ptys]));
+
+    set("KeyringMode", "private".into());
+    set("SystemCallArchitectures", ["native"].into());
+
+    set("SyslogIdentifier", name.into());
+    // A guest line that starts with <0> must not become an emergency message of the host.
+    set("SyslogLevelPrefix", false.into());
+    let field = format!("CONTAINER_NAME={name}").into_bytes();
+    set("LogExtraFields", Value::ByteLists(vec![field]));
+    properties
+}
+
+fn boot_command(name: &str) -> Command {
+    Command {
+        path: LAUNCHER.to_owned(),
+        argv: vec![LAUNCHER.to_owned(), "boot".to_owned(), name.to_owned()],
+        ignore_failure: false,
+    }
+}
+
+/// Adds what the declaration says to the baseline.
+fn merge(properties: &mut Vec<Property>, wanted: Property) {
+    // MemoryMax=2G and MemoryMax=50% are two D-Bus properties of one setting: the declared one wins.
+    properties.retain(|p| p.name == wanted.name || setting(p.name) != setting(wanted.name));
+    let Some(present) = properties.iter_mut().find(|p| p.name == wanted.name) else {
+        properties.push(wanted);
+        return;
+    };
+    match (&mut present.value, wanted.value) {
+        (Value::List(old), Value::List(new)) if !REPLACED_LISTS.contains(&wanted.name) => {
+            extend(old, new)
+        }
+        (Value::Pairs(old), Value::Pairs(new)) => extend(old, new),
+        (Value::ByteLists(old), Value::ByteLists(new)) => extend(old, new),
+        (old, new) => *old = new,
+    }
+}
+
+fn setting(name: &str) -> &str {
+    name.strip_suffix("Scale").unwrap_or(name)
+}
+
+fn extend<T: PartialEq>(old: &mut Vec<T>, new: Vec<T>) {
+    for item in new {
+        if !old.contains(&item) {
+            old.push(item);
+        }
+    }
+}
+
+/// Host paths whose mounts must be there first: the tree and every bind source that may not be missing.
+fn mounts_for(spec: &ContainerSpec) -> Vec<String> {
+    let sources = spec
+        .binds
+        .iter()
+        .filter(|bind| !bind.optional)
+        .map(|bind| bind.source.as_path());
+    let mut paths = Vec::new();
+    for path in std::iter::once(spec.root.path.as_path()).chain(sources) {
+        if let Some(path) = plain_ancestor(path)
+            && !paths.contains(&path)
+        {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+/// The path up to its first component that systemd could not read back.
+///
+/// systemd writes `RequiresMountsFor` into the unit's file without quoting it, and reads that file at the next reload.
+fn plain_ancestor(path: &Path) -> Option<String> {
+    let mut plain = String::new();
+    for component in path.components() {
+        match component {
+            Component::RootDir => {}
+            Component::Normal(name) => match name.to_str().filter(|name| is_plain(name)) {
+                Some(name) => {
+                    plain.push('/');
+                    plain.push_str(name);
+                }
+                None => break,
+            },
+            Component::Prefix(_) | Component::CurDir | Component::ParentDir => break,
+        }
+    }
+    (!plain.is_empty()).then_some(plain)
+}
+
+fn is_plain(name: &str) -> bool {
+    name.chars()
+        .all(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '%' | '\\' | '"' | '\''))
+}
+
+#[cfg(test)]
+mod tests;

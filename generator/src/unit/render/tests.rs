@@ -1,0 +1,155 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+
+use skep_spec::Bind;
+
+use super::*;
+use crate::sample;
+
+fn value<'a>(draft: &'a UnitDraft, name: &str) -> Option<&'a Value> {
+    let mut found = draft.properties.iter().filter(|p| p.name == name);
+    let first = found.next();
+    assert!(found.next().is_none(), "{name} twice");
+    first.map(|p| &p.value)
+}
+
+fn list(items: &[&str]) -> Value {
+    Value::List(items.iter().map(|s| (*s).to_owned()).collect())
+}
+
+#[test]
+fn properties_follow_the_version() {
+    for (systemd, subgroup, coredump) in [
+        (252, false, false),
+        (254, true, false),
+        (255, true, true),
+        (262, true, true),
+    ] {
+        let draft = render(&sample::wanted("web", Vec::new()), systemd);
+        assert_eq!(
+            value(&draft, "DelegateSubgroup").is_some(),
+            subgroup,
+            "{systemd}"
+        );
+        assert_eq!(
+            value(&draft, "CoredumpReceive").is_some(),
+            coredump,
+            "{systemd}"
+        );
+    }
+}
+
+#[test]
+fn the_unit_boots_its_container() {
+    let draft = render(&sample::wanted("web", Vec::new()), 252);
+    assert_eq!(draft.name, "skep@web.service");
+    let Some(Value::Exec(commands)) = value(&draft, "ExecStart") else {
+        panic!("no ExecStart");
+    };
+    assert_eq!(commands[0].argv, [LAUNCHER, "boot", "web"]);
+    assert_eq!(
+        value(&draft, "RuntimeDirectory"),
+        Some(&list(&["skep/machine/web"]))
+    );
+    assert_eq!(
+        value(&draft, "RequiresMountsFor"),
+        Some(&list(&["/var/lib/machines/web"]))
+    );
+}
+
+#[test]
+fn declared_lists_extend_and_declared_scalars_replace() {
+    let declared = vec![
+        Property::new("After", list(&["network-online.target", "network.target"])),
+        Property::new("Description", "Wiki".into()),
+        Property::new("TimeoutStartUSec", Value::U64(u64::MAX)),
+        Property::new(
+            "DeviceAllow",
+            Value::Pairs(vec![("/dev/fuse".into(), "rwm".into())]),
+        ),
+        Property::new("SystemCallArchitectures", list(&["native", "x86"])),
+        Property::new("Restart", "on-failure".into()),
+    ];
+    let draft = render(&sample::wanted("web", declared), 252);
+    assert_eq!(
+        value(&draft, "After"),
+        Some(&list(&["network.target", "network-online.target"]))
+    );
+    assert_eq!(value(&draft, "Description"), Some(&"Wiki".into()));
+    assert_eq!(
+        value(&draft, "TimeoutStartUSec"),
+        Some(&Value::U64(u64::MAX))
+    );
+    assert_eq!(
+        value(&draft, "SystemCallArchitectures"),
+        Some(&list(&["native", "x86"]))
+    );
+    assert_eq!(value(&draft, "Restart"), Some(&"on-failure".into()));
+    let Some(Value::Pairs(devices)) = value(&draft, "DeviceAllow") else {
+        panic!("no DeviceAllow");
+    };
+    assert_eq!(devices.len(), 2);
+}
+
+#[test]
+fn a_relative_limit_replaces_the_absolute_one() {
+    let declared = vec![Property::new("TasksMaxScale", Value::U32(u32::MAX / 2))];
+    let draft = render(&sample::wanted("web", declared), 252);
+    assert_eq!(value(&draft, "TasksMax"), None);
+    assert!(value(&draft, "TasksMaxScale").is_some());
+}
+
+#[test]
+fn mounts_are_required_where_systemd_can_read_them_back() {
+    for (root, want) in [
+        ("/", None),
+        ("/srv/a", Some("/srv/a")),
+        ("/srv/two words/a", Some("/srv")),
+        ("/srv/50%/a", Some("/srv")),
+        ("/srv/line\nbreak", Some("/srv")),
+        ("/two words", None),
+    ] {
+        let mut wanted = sample::wanted("web", Vec::new());
+        wanted.spec.root.path = PathBuf::from(root);
+        let draft = render(&wanted, 252);
+        assert_eq!(
+            value(&draft, "RequiresMountsFor"),
+            want.map(|w| list(&[w])).as_ref(),
+            "{root:?}"
+        );
+    }
+}
+
+#[test]
+fn optional_binds_require_no_mount() {
+    let mut wanted = sample::wanted("web", Vec::new());
+    for (source, optional) in [
+        ("/srv/must", false),
+        ("/srv/may", true),
+        ("/srv/must", false),
+    ] {
+        wanted.spec.binds.push(Bind {
+            source: PathBuf::from(source),
+            target: PathBuf::from("/x"),
+            read_only: false,
+            optional,
+            recursive: true,
+            idmap: true,
+            nosuid: true,
+            nodev: true,
+        });
+    }
+    let draft = render(&wanted, 252);
+    assert_eq!(
+        value(&draft, "RequiresMountsFor"),
+        Some(&list(&["/var/lib/machines/web", "/srv/must"]))
+    );
+}
+
+#[test]
+fn a_refusal_waits_for_no_mount() {
+    let draft = render_refusal("web", Path::new("/etc/skep/web.container"), 252);
+    assert_eq!(value(&draft, "RequiresMountsFor"), None);
+    assert!(value(&draft, "ExecStart").is_some());
+}

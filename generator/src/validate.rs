@@ -1,0 +1,191 @@
+//! Validation: what the user wrote to what is wanted, or everything that is wrong with it.
+//!
+//! Owns reset and merge rules, defaults and the rules between keys. Pure: touches no file, so whether a path exists is
+//! found out at start, where the answer counts.
+
+mod container;
+mod mounts;
+mod properties;
+mod users;
+
+use std::borrow::Cow;
+
+use crate::declaration::keys::KeyRow;
+use crate::declaration::specifier::expand;
+use crate::declaration::value::unit_name;
+use crate::declaration::{Declaration, Facts, LoadState, Setting};
+use crate::name;
+use crate::problem::{Origin, Problem, ProblemList, Severity};
+use crate::wanted::Wanted;
+
+/// What came of a declaration.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) state: LoadState,
+    pub(crate) warnings: Vec<Problem>,
+    /// Where a given id range stands, as a problem still without message.
+    pub(crate) users_at: Option<Problem>,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Copy, Debug)]
+struct At<T> {
+    value: T,
+    origin: Origin,
+}
+
+/// The assignments, read key by key.
+struct Reader<'a> {
+    settings: Vec<Given<'a>>,
+    problems: ProblemList,
+    name: &'a str,
+    facts: &'a Facts,
+}
+
+/// An assignment with its specifiers expanded.
+struct Given<'a> {
+    origin: Origin,
+    row: &'static KeyRow,
+    value: Cow<'a, str>,
+}
+
+/// Validates a declaration.
+pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
+    let Declaration {
+        name,
+        source,
+        settings,
+        problems,
+    } = declaration;
+    let mut reader = Reader::new(&name, &settings, problems, facts);
+    let properties = properties::read(&mut reader);
+    let boot = container::read(&mut reader);
+    let wanted_by = wanted_by(&mut reader);
+    let users_at = boot.users_at.map(|origin| Problem {
+        path: reader.problems.path(origin.file),
+        line: Some(origin.line),
+        key: Some("PrivateUsers".into()),
+        severity: Severity::Error,
+        message: String::new(),
+    });
+    let (errors, warnings) = reader.problems.finish();
+    let state = if errors.is_empty() {
+        let wanted = Wanted {
+            name,
+            source,
+            spec: boot.spec,
+            ids: boot.ids,
+            properties,
+            wanted_by,
+        };
+        LoadState::Valid(Box::new(wanted))
+    } else {
+        LoadState::Invalid {
+            problems: errors,
+            wanted_by,
+        }
+    };
+    Verdict {
+        state,
+        warnings,
+        users_at,
+    }
+}
+
+/// `[Install]`: skep starts a container with each of these units, so the three keys mean the same.
+fn wanted_by(reader: &mut Reader<'_>) -> Vec<String> {
+    let own = name::unit(reader.name);
+    let mut all: Vec<At<String>> = Vec::new();
+    for key in ["WantedBy", "RequiredBy", "UpheldBy"] {
+        all.extend(reader.list(key, |text| {
+            text.split_ascii_whitespace()
+                .map(|word| match unit_name::unit(word)? {
+                    unit if unit == own => Err("a container cannot start itself".into()),
+                    unit => Ok(unit),
+                })
+                .collect()
+        }));
+    }
+    all.sort_by_key(|unit| unit.origin);
+    let mut units: Vec<String> = Vec::with_capacity(all.len());
+    for unit in all {
+        if !units.contains(&unit.value) {
+            units.push(unit.value);
+        }
+    }
+    units
+}
+
+impl<'a> Reader<'a> {
+    fn new(
+        name: &'a str,
+        settings: &'a [Setting],
+        mut problems: ProblemList,
+        facts: &'a Facts,
+    ) -> Reader<'a> {
+        let mut given = Vec::with_capacity(settings.len());
+        for Setting { origin, row, value } in settings {
+            let value = if row.expands() {
+                expand(value, name, facts)
+            } else {
+                Ok(Cow::Borrowed(value.as_str()))
+            };
+            match value {
+                Ok(value) => given.push(Given {
+                    origin: *origin,
+                    row,
+                    value,
+                }),
+                Err(message) => problems.error(*origin, Some(row.name), || message),
+            }
+        }
+        Reader {
+            settings: given,
+            problems,
+            name,
+            facts,
+        }
+    }
+
+    /// The last value of a key. Values that a later one replaces are checked too: a mistake is a mistake.
+    fn scalar<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<At<T>> {
+        let mut last = None;
+        for given in self.settings.iter().filter(|given| given.row.name == key) {
+            debug_assert!(!given.row.is_list());
+            if given.value.is_empty() {
+                last = None;
+                continue;
+            }
+            match parse(&given.value) {
+                Ok(value) => {
+                    last = Some(At {
+                        value,
+                        origin: given.origin,
+                    })
+                }
+                Err(message) => self.problems.error(given.origin, Some(key), || message),
+            }
+        }
+        last
+    }
+
+    /// All values of a key since the last empty one.
+    fn list<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<Vec<T>, String>) -> Vec<At<T>> {
+        let mut all = Vec::new();
+        for given in self.settings.iter().filter(|given| given.row.name == key) {
+            debug_assert!(given.row.is_list());
+            if given.value.is_empty() {
+                all.clear();
+                continue;
+            }
+            match parse(&given.value) {
+                Ok(values) => all.extend(values.into_iter().map(|value| At {
+                    value,
+                    origin: given.origin,
+                })),
+                Err(message) => self.problems.error(given.origin, Some(key), || message),
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,304 @@
+//! `[Container]` to the launcher's spec.
+
+use std::path::{Path, PathBuf};
+
+use skep_spec::{Access, ContainerSpec, Network, Root, Variable};
+
+use super::{At, Reader, mounts, users};
+use crate::declaration::value::path::absolute;
+use crate::declaration::value::{boolean, signal, variable_name};
+use crate::declaration::words;
+use crate::problem::{Origin, quoted};
+use crate::wanted::Ids;
+
+/// Where machined and nspawn look for trees.
+const TREES: &str = "/var/lib/machines";
+
+/// Longest host name of Linux.
+const MAX_HOSTNAME: usize = 64;
+
+/// What `[Container]` says.
+pub(super) struct Read {
+    pub(super) spec: ContainerSpec,
+    pub(super) ids: Ids,
+    pub(super) users_at: Option<Origin>,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Read {
+    let root = root(reader);
+    let init = reader.scalar("Init", init);
+    let parameters = values(reader.list("Parameters", parameters));
+    let hostname = reader.scalar("Hostname", hostname);
+    let machine_id = reader.scalar("MachineID", machine_id);
+    let environment = values(reader.list("Environment", environment));
+    let pass_environment = values(reader.list("PassEnvironment", pass_environment));
+    let users = users::read(reader);
+    let mounts = mounts::read(reader, users.users);
+    let network = reader.scalar("Network", network);
+    let kill_signal = reader.scalar("KillSignal", signal::signal);
+    let notify_ready = reader.scalar("NotifyReady", boolean);
+    let spec = ContainerSpec {
+        root,
+        init: value(init),
+        parameters,
+        hostname: value(hostname),
+        machine_id: value(machine_id),
+        environment,
+        pass_environment,
+        binds: mounts.binds,
+        temporary: mounts.temporary,
+        users: users.users,
+        network: value(network).unwrap_or(Network::Private),
+        kill_signal: value(kill_signal),
+        notify_ready: value(notify_ready),
+    };
+    Read {
+        spec,
+        ids: users.ids,
+        users_at: users.at,
+    }
+}
+
+fn value<T>(at: Option<At<T>>) -> Option<T> {
+    at.map(|at| at.value)
+}
+
+fn values<T>(all: Vec<At<T>>) -> Vec<T> {
+    all.into_iter().map(|at| at.value).collect()
+}
+
+/// `Root=`, `Ephemeral=` and `ReadOnly=`.
+fn root(reader: &mut Reader<'_>) -> Root {
+    let path =
+        value(reader.scalar("Root", tree)).unwrap_or_else(|| Path::new(TREES).join(reader.name));
+    let ephemeral = reader.scalar("Ephemeral", boolean);
+    let read_only = reader.scalar("ReadOnly", boolean);
+    if let (Some(a @ At { value: true, .. }), Some(b @ At { value: true, .. })) =
+        (ephemeral, read_only)
+    {
+        let (key, first, second) = if a.origin < b.origin {
+            ("ReadOnly", a, b)
+        } else {
+            ("Ephemeral", b, a)
+        };
+        let place = reader.problems.place(first.origin);
+        let message =
+            || format!("contradicts {place}: a tree is either read-only or copy-on-write");
+        reader.problems.error(second.origin, Some(key), message);
+    }
+    let read_only = read_only.is_some_and(|at| at.value);
+    let is_host = path == Path::new("/");
+    if let (
+        true,
+        false,
+        Some(At {
+            value: false,
+            origin,
+        }),
+    ) = (is_host, read_only, ephemeral)
+    {
+        let message = || "Root=/ is always copy-on-write; remove Ephemeral=no".to_owned();
+        reader.problems.error(origin, Some("Ephemeral"), message);
+    }
+    let access = match (read_only, is_host || ephemeral.is_some_and(|at| at.value)) {
+        (true, _) => Access::ReadOnly,
+        (false, true) => Access::Ephemeral,
+        (false, false) => Access::Write,
+    };
+    Root { path, access }
+}
+
+fn tree(text: &str) -> Result<PathBuf, String> {
+    let path = absolute("the tree", text)?;
+    match ["/proc", "/sys", "/dev"]
+        .into_iter()
+        .find(|api| path.starts_with(api))
+    {
+        Some(api) => Err(format!("no OS tree can be below {api}: {}", quoted(text))),
+        None => Ok(path),
+    }
+}
+
+fn init(text: &str) -> Result<PathBuf, String> {
+    if text.ends_with('/') {
+        return Err(format!("the init is a directory: {}", quoted(text)));
+    }
+    absolute("the init", text)
+}
+
+fn parameters(text: &str) -> Result<Vec<String>, String> {
+    words::split(text)
+}
+
+fn hostname(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty()
+            && label.chars().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() > MAX_HOSTNAME {
+        return Err(format!(
+            "the host name has {} characters, {MAX_HOSTNAME} are allowed",
+            text.len()
+        ));
+    }
+    if !text.split('.').all(label) {
+        return Err(format!("not a host name: {}", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+fn machine_id(text: &str) -> Result<String, String> {
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    let id = text.replace('-', "").to_ascii_lowercase();
+    let shape = groups == [32] || groups == [8, 4, 4, 4, 12];
+    if !shape || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!(
+            "not a machine id of 32 hex digits: {}",
+            quoted(text)
+        ));
+    }
+    if id.bytes().all(|byte| byte == b'0') {
+        return Err("a machine id is not all zero".into());
+    }
+    Ok(id)
+}
+
+fn environment(text: &str) -> Result<Vec<Variable>, String> {
+    let variable = |word: String| {
+        let Some((name, value)) = word.split_once('=') else {
+            return Err(format!("not NAME=VALUE: {}", quoted(&word)));
+        };
+        check_variable(name)?;
+        Ok(Variable {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+    };
+    words::split(text)?.into_iter().map(variable).collect()
+}
+
+fn pass_environment(text: &str) -> Result<Vec<String>, String> {
+    let names = words::split(text)?;
+    for name in &names {
+        if name.contains('=') {
+            return Err(format!(
+                "names only: {}; use Environment= to set a value",
+                quoted(name)
+            ));
+        }
+        check_variable(name)?;
+    }
+    Ok(names)
+}
+
+/// Refuses the variables with which the launcher talks to the init: a wrong one breaks boot or readiness.
+fn check_variable(name: &str) -> Result<(), String> {
+    const OWN: [&str; 6] = [
+        "container",
+        "NOTIFY_SOCKET",
+        "CREDENTIALS_DIRECTORY",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "MAINPID",
+    ];
+    const OWN_START: [&str; 3] = ["container_", "LISTEN_", "WATCHDOG_"];
+    variable_name(name)?;
+    if OWN.contains(&name) || OWN_START.iter().any(|start| name.starts_with(start)) {
+        let instead = if name == "container_uuid" {
+            "; use MachineID="
+        } else {
+            ""
+        };
+        return Err(format!("{name} is set by skep{instead}"));
+    }
+    Ok(())
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    match text {
+        "private" => Ok(Network::Private),
+        "host" => Ok(Network::Host),
+        _ => Err(format!(
+            "{} is not supported in this version; use private or host",
+            quoted(text)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn host_names() {
+        let longest = "a".repeat(64);
+        for good in ["a", "web-1.example.org", "a_b", longest.as_str()] {
+            assert_eq!(hostname(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            ".",
+            "a.",
+            "-a",
+            "a-",
+            "a..b",
+            "a b",
+            "\u{e4}",
+            &"a".repeat(65),
+        ] {
+            assert!(hostname(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn machine_ids() {
+        let id = "0123456789abcdef0123456789abcdef";
+        for good in [
+            id,
+            "0123456789ABCDEF0123456789ABCDEF",
+            "01234567-89ab-cdef-0123-456789abcdef",
+        ] {
+            assert_eq!(machine_id(good).as_deref(), Ok(id), "{good}");
+        }
+        for bad in [
+            "",
+            "0123",
+            &"0".repeat(32),
+            &"g".repeat(32),
+            "0123456789abcdef-0123456789abcdef",
+        ] {
+            assert!(machine_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn variables() {
+        let read = environment(r#"A=1 "B=x y" C="#).unwrap();
+        let pairs: Vec<_> = read
+            .iter()
+            .map(|variable| (variable.name.as_str(), variable.value.as_str()))
+            .collect();
+        assert_eq!(pairs, [("A", "1"), ("B", "x y"), ("C", "")]);
+        for good in ["TERM=x", "PATH=/bin", "HOME=/", "LANG=C", "containers=1"] {
+            assert!(environment(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "A",
+            "=1",
+            "1A=2",
+            "container=x",
+            "container_uuid=1",
+            "NOTIFY_SOCKET=x",
+            "LISTEN_FDS=1",
+            "A='",
+        ] {
+            assert!(environment(bad).is_err(), "{bad}");
+        }
+        assert_eq!(pass_environment("A B").unwrap(), ["A", "B"]);
+        assert!(pass_environment("A=1").unwrap_err().contains("names only"));
+    }
+}

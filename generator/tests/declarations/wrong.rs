@@ -1,0 +1,583 @@
+//! Wrong declarations: each gives one problem on the right line, with a message that helps, and harms no other.
+
+use super::{Root, is_valid, named, problems};
+
+/// Text, line of the problem, part of its message.
+const WRONG: &[(&[u8], u32, &str)] = &[
+    // Syntax and encoding.
+    (b"Root=/a\n", 1, "assignment before the first [Section]"),
+    (b"[Container\nRoot=/a\n", 1, "invalid section header"),
+    (b"[Container] # c\nRoot=/a\n", 1, "invalid section header"),
+    (
+        b"[Container]\nRoot\n",
+        2,
+        "neither [Section] nor Key=Value nor a comment",
+    ),
+    (b"[Container]\n\n= /a\n", 3, "no key before \"=\""),
+    (b"[Container]\nRoot=/a\0b\n", 2, "NUL byte"),
+    (
+        b"[Container]\nRoot=/a\x1b[2Jb\n",
+        2,
+        "control character \\x1b",
+    ),
+    (
+        b"[Container]\rRoot=/a\r",
+        1,
+        "carriage return inside the line",
+    ),
+    (
+        b"[Container]\n# ok\nRoot=/\xff\n",
+        3,
+        "not UTF-8: byte \\xff",
+    ),
+    (b"[Container]\nHostname=\xc3\n", 2, "not UTF-8"),
+    (
+        b"[Container]\nRoot=/\xc2\x9b2J\n",
+        2,
+        "control character U+009B",
+    ),
+    (
+        b"[Container]\nParameters=a \\ \n b\n",
+        2,
+        "blanks after \"\\\"",
+    ),
+    (
+        b"[Container]\nBind=/a:/b:\\\n# between\n   nonsense\n",
+        2,
+        "unknown option \"nonsense\"",
+    ),
+    (
+        b"\xef\xbb\xbf[Container]\r\nRoot=a\r\n",
+        2,
+        "the tree is not absolute: \"a\"",
+    ),
+    (b"\x7fELF\x02\x01\x01\0\0\0", 1, "NUL byte"),
+    // Sections and keys.
+    (b"[Contianer]\nRoot=/a\n", 1, "did you mean [Container]?"),
+    (b"[container]\nRoot=/a\n", 1, "did you mean [Container]?"),
+    (
+        b"[Exec]\nBoot=yes\n",
+        1,
+        "settings of a container belong in [Container]",
+    ),
+    (
+        b"[Frob]\nA=1\n",
+        1,
+        "there are [Unit], [Container], [Service] and [Install]",
+    ),
+    (
+        b"[Container]\nBindReadonly=/a\n",
+        2,
+        "did you mean BindReadOnly=?",
+    ),
+    (b"[Container]\nroot=/a\n", 2, "did you mean Root=?"),
+    (b"[Container]\nMemoryMax=1G\n", 2, "belongs in [Service]"),
+    (b"[Container]\nAfter=a.service\n", 2, "belongs in [Unit]"),
+    (
+        b"[Service]\nWantedBy=machines.target\n",
+        2,
+        "belongs in [Install]",
+    ),
+    (
+        b"[Container]\nImage=docker.io/debian\n",
+        2,
+        "not supported in this version",
+    ),
+    (
+        b"[Container]\nVirtualEthernet=yes\n",
+        2,
+        "not supported in this version",
+    ),
+    (
+        b"[Container]\nCapability=CAP_NET_ADMIN\n",
+        2,
+        "not supported in this version",
+    ),
+    (b"[Container]\nVolume=/a:/b\n", 2, "use Bind="),
+    (b"[Container]\nWibble=1\n", 2, "unknown key in [Container]"),
+    (b"[Service]\nExecStart=/bin/true\n", 2, "set by skep"),
+    (b"[Service]\nType=simple\n", 2, "set by skep"),
+    (
+        b"[Service]\nKillSignal=TERM\n",
+        2,
+        "KillSignal= of [Container]",
+    ),
+    (b"[Service]\nPrivateTmp=yes\n", 2, "private mount namespace"),
+    (
+        b"[Service]\nProtectSystem=strict\n",
+        2,
+        "private mount namespace",
+    ),
+    (
+        b"[Service]\nNoNewPrivileges=yes\n",
+        2,
+        "would confine the launcher",
+    ),
+    (b"[Service]\nWatchdogSec=10\n", 2, "set by skep"),
+    (b"[Service]\nMemoryLimit=1G\n", 2, "replaced by MemoryMax="),
+    (b"[Unit]\nConditionPathExists=/a\n", 2, "systemctl edit"),
+    (b"[Install]\nAlias=web.service\n", 2, "one name"),
+    (b"[Install]\nAlso=db.service\n", 2, "own [Install]"),
+    // Specifiers.
+    (b"[Container]\nRoot=/srv/%q\n", 2, "unknown specifier %q"),
+    (
+        b"[Container]\nEnvironment=LOAD=100%\n",
+        2,
+        "write %% for a percent sign",
+    ),
+    // The tree.
+    (
+        b"[Container]\nRoot=srv/www\n",
+        2,
+        "the tree is not absolute: \"srv/www\"",
+    ),
+    (b"[Container]\nRoot=/srv/../etc\n", 2, "contains \"..\""),
+    (
+        b"[Container]\nRoot=/proc/1/root\n",
+        2,
+        "no OS tree can be below /proc",
+    ),
+    (
+        b"[Container]\nEphemeral=perhaps\n",
+        2,
+        "not a boolean: \"perhaps\"",
+    ),
+    (
+        b"[Container]\nReadOnly=yes\nHostname=a\nEphemeral=yes\n",
+        4,
+        "bad.container:2: a tree is either",
+    ),
+    (
+        b"[Container]\nRoot=/\nEphemeral=no\n",
+        3,
+        "Root=/ is always copy-on-write",
+    ),
+    // Init and identity.
+    (
+        b"[Container]\nInit=sbin/init\n",
+        2,
+        "the init is not absolute",
+    ),
+    (b"[Container]\nInit=/sbin/\n", 2, "the init is a directory"),
+    (b"[Container]\nParameters=\"a\n", 2, "\" is never closed"),
+    (b"[Container]\nParameters=\\q\n", 2, "unknown escape \\q"),
+    (b"[Container]\nParameters=\\x00\n", 2, "NUL is not allowed"),
+    (b"[Container]\nHostname=-web\n", 2, "not a host name"),
+    (b"[Container]\nHostname=a b\n", 2, "not a host name"),
+    (b"[Container]\nMachineID=1234\n", 2, "32 hex digits"),
+    (
+        b"[Container]\nMachineID=00000000-0000-0000-0000-000000000000\n",
+        2,
+        "not all zero",
+    ),
+    (
+        b"[Container]\nKillSignal=SIGFOO\n",
+        2,
+        "not a signal: \"SIGFOO\"",
+    ),
+    (b"[Container]\nKillSignal=65\n", 2, "between 1 and 64"),
+    (b"[Container]\nNotifyReady=2\n", 2, "not a boolean"),
+    // Environment.
+    (
+        b"[Container]\nEnvironment=LANG\n",
+        2,
+        "not NAME=VALUE: \"LANG\"",
+    ),
+    (
+        b"[Container]\nEnvironment=1A=x\n",
+        2,
+        "not a variable name: \"1A\"",
+    ),
+    (
+        b"[Container]\nEnvironment=A=1 container=lxc\n",
+        2,
+        "container is set by skep",
+    ),
+    (
+        b"[Container]\nEnvironment=container_uuid=1\n",
+        2,
+        "use MachineID=",
+    ),
+    (
+        b"[Container]\nEnvironment=NOTIFY_SOCKET=/x\n",
+        2,
+        "NOTIFY_SOCKET is set by skep",
+    ),
+    (b"[Container]\nPassEnvironment=A=1\n", 2, "names only"),
+    // Mounts.
+    (
+        b"[Container]\nBind=srv/www\n",
+        2,
+        "source is not absolute: \"srv/www\"",
+    ),
+    (
+        b"[Container]\nBind=/srv:www\n",
+        2,
+        "target is not absolute: \"www\"",
+    ),
+    (
+        b"[Container]\nBind=/srv/../x\n",
+        2,
+        "source contains \"..\"",
+    ),
+    (b"[Container]\nBind=/:/host\n", 2, "the whole host"),
+    (
+        b"[Container]\nBind=/sys/fs/cgroup:/c\n",
+        2,
+        "the host's kernel interface",
+    ),
+    (b"[Container]\nBind=/run/skep:/c\n", 2, "skep's own state"),
+    (b"[Container]\nBind=/srv:/\n", 2, "use Root="),
+    (
+        b"[Container]\nBind=/srv:/proc/x\n",
+        2,
+        "/proc is made by skep",
+    ),
+    (
+        b"[Container]\nBind=/srv:/run/host/x\n",
+        2,
+        "/run/host is made by skep",
+    ),
+    (b"[Container]\nBind=/srv:/tmp\n", 2, "fresh tmpfs"),
+    (
+        b"[Container]\nBind=/dev/fuse\n",
+        2,
+        "devices cannot be bound yet",
+    ),
+    (b"[Container]\nBind=/srv:/srv:ro\n", 2, "use BindReadOnly="),
+    (
+        b"[Container]\nBind=/srv:/srv:bindr\n",
+        2,
+        "there are rbind, norbind",
+    ),
+    (
+        b"[Container]\nBind=/srv:/srv:rbind,norbind\n",
+        2,
+        "norbind contradicts",
+    ),
+    (
+        b"[Container]\nBind=/a:/b:rbind:c\n",
+        2,
+        "write \\: for a colon",
+    ),
+    (b"[Container]\nBind=\nBind=-\n", 3, "source is empty"),
+    (
+        b"[Container]\nBind=/a:/x\nBind=/c:/y\nBindReadOnly=/b:/x\n",
+        4,
+        "/x is mounted at ",
+    ),
+    (
+        b"[Container]\nTemporaryFileSystem=/x\nBind=/a:/x\n",
+        3,
+        "bad.container:2 already",
+    ),
+    (
+        b"[Container]\nBind=/srv\nTemporaryFileSystem=/srv/tmp\n",
+        3,
+        "hidden by the bind on /srv",
+    ),
+    (
+        b"[Container]\nTemporaryFileSystem=var\n",
+        2,
+        "path is not absolute",
+    ),
+    (
+        b"[Container]\nTemporaryFileSystem=/var:size=lots\n",
+        2,
+        "size=: not a size",
+    ),
+    (
+        b"[Container]\nTemporaryFileSystem=/var:mode=999\n",
+        2,
+        "mode=: not an octal mode",
+    ),
+    (
+        b"[Container]\nTemporaryFileSystem=/var:uid=5\n",
+        2,
+        "unknown option",
+    ),
+    // Users and network.
+    (
+        b"[Container]\nPrivateUsers=pcik\n",
+        2,
+        "not pick, identity, no or a first host id",
+    ),
+    (
+        b"[Container]\nPrivateUsers=100000\n",
+        2,
+        "not a multiple of 65536",
+    ),
+    (
+        b"[Container]\nPrivateUsers=4294901760\n",
+        2,
+        "between 65536 and 4294836224",
+    ),
+    (
+        b"[Container]\nPrivateUsers=524288:65536\n",
+        2,
+        "write just 524288",
+    ),
+    (
+        b"[Container]\nBind=/a:/b:idmap\nPrivateUsers=no\n",
+        2,
+        "idmap needs private users",
+    ),
+    (b"[Container]\nNetwork=veth\n", 2, "use private or host"),
+    // The unit.
+    (
+        b"[Unit]\nAfter=db\n",
+        2,
+        "did you mean db.service or db.container?",
+    ),
+    (
+        b"[Unit]\nAfter=bad.container\n",
+        2,
+        "cannot depend on itself",
+    ),
+    (b"[Unit]\nDocumentation=example.org\n", 2, "not a URI"),
+    (b"[Unit]\nRequiresMountsFor=srv\n", 2, "not absolute"),
+    (
+        b"[Unit]\nStartLimitAction=rebot\n",
+        2,
+        "did you mean reboot?",
+    ),
+    (
+        b"[Unit]\nJobRunningTimeoutSec=5 parsecs\n",
+        2,
+        "not a time span",
+    ),
+    (
+        b"[Install]\nWantedBy=machines\n",
+        2,
+        "did you mean machines.service",
+    ),
+    (
+        b"[Install]\nWantedBy=machines.targte\n",
+        2,
+        "did you mean machines.target?",
+    ),
+    // Resources.
+    (b"[Service]\nMemoryMax=2GB\n", 2, "write 2G"),
+    (b"[Service]\nMemoryMax=150%\n", 2, "more than 100%"),
+    (b"[Service]\nMemoryMax=0\n", 2, "below the least possible"),
+    (b"[Service]\nCPUWeight=0\n", 2, "between 1 and 10000"),
+    (b"[Service]\nCPUQuota=2\n", 2, "not a percentage"),
+    (b"[Service]\nTasksMax=-1\n", 2, "a number above 0"),
+    (b"[Unit]\nJobTimeoutSec=5\n", 2, "use JobRunningTimeoutSec="),
+    (b"[Service]\nTasksMax=50%\n", 2, "when it reloads"),
+    (b"[Service]\nCPUQuota=12.5%\n", 2, "not a whole percentage"),
+    (
+        b"[Service]\nExecStartPre=/bin/echo $HOME\n",
+        2,
+        "put it into a script",
+    ),
+    (
+        b"[Service]\nLogExtraFields=\"A=b c\"\n",
+        2,
+        "does not keep over a reload",
+    ),
+    (
+        b"[Unit]\nRequiresMountsFor=\"/srv/a b\"\n",
+        2,
+        "does not keep over a reload",
+    ),
+    (
+        b"[Unit]\nDocumentation=https://example.org/%%20\n",
+        2,
+        "does not keep over a reload",
+    ),
+    (b"[Service]\nAllowedCPUs=3-1\n", 2, "runs backwards"),
+    (b"[Service]\nDeviceAllow=/dev/fuse rx\n", 2, "r, w and m"),
+    (b"[Service]\nDeviceAllow=fuse\n", 2, "not absolute"),
+    (
+        b"[Service]\nIOReadBandwidthMax=/dev/sda\n",
+        2,
+        "a path and a value",
+    ),
+    (
+        b"[Service]\nIPAddressAllow=10.0.0.0/33\n",
+        2,
+        "between 0 and 32",
+    ),
+    (
+        b"[Service]\nIPAddressDeny=example.org\n",
+        2,
+        "not a network",
+    ),
+    (b"[Service]\nRestart=alwys\n", 2, "did you mean always?"),
+    (b"[Service]\nTimeoutStartSec=-5\n", 2, "not a time span"),
+    (
+        b"[Service]\nExecStartPre=true\n",
+        2,
+        "the command is not absolute",
+    ),
+    (
+        b"[Service]\nExecStartPre=+/bin/true\n",
+        2,
+        "the prefix + is not supported",
+    ),
+    (
+        b"[Service]\nSlice=machine\n",
+        2,
+        "did you mean machine.service",
+    ),
+    (
+        b"[Service]\nSlice=web.service\n",
+        2,
+        "its name ends in .slice",
+    ),
+    (b"[Service]\nLimitNOFILE=10:5\n", 2, "soft limit is above"),
+    (
+        b"[Service]\nSuccessExitStatus=256\n",
+        2,
+        "between 0 and 255",
+    ),
+    (b"[Service]\nNice=20\n", 2, "between -20 and 19"),
+    (b"[Service]\nLogLevelMax=loud\n", 2, "one of emerg"),
+    (
+        b"[Service]\nMemoryKSM=yes\n",
+        2,
+        "not supported in this version",
+    ),
+];
+
+#[test]
+fn one_problem_each() {
+    assert!(WRONG.len() >= 80, "{} cases", WRONG.len());
+    for (text, line, message) in WRONG {
+        let root = Root::new();
+        root.put("/etc/skep/bad.container", text);
+        root.put("/etc/skep/good.container", "[Container]\nRoot=/srv/tree\n");
+        let all = root.load();
+        let shown = String::from_utf8_lossy(text);
+        assert!(is_valid(named(&all, "good")), "{shown}");
+        let bad = named(&all, "bad");
+        assert!(bad.unit, "{shown}");
+        match problems(bad) {
+            [problem] => {
+                assert_eq!(problem.line, Some(*line), "{shown}{problem}");
+                assert!(problem.to_string().contains(message), "{shown}{problem}");
+            }
+            other => panic!("{shown}{other:#?}"),
+        }
+    }
+}
+
+#[test]
+fn wrong_dropins_name_their_own_line() {
+    for (text, line, message) in WRONG
+        .iter()
+        .filter(|(_, _, message)| !message.contains("bad.container:"))
+    {
+        let root = Root::new();
+        root.put("/etc/skep/bad.container", "[Container]\n");
+        root.put("/run/skep/bad.container.d/50-x.conf", text);
+        let all = root.load();
+        let problem = problems(named(&all, "bad"))
+            .first()
+            .unwrap_or_else(|| panic!("{text:?}"));
+        assert!(
+            problem.path.ends_with("run/skep/bad.container.d/50-x.conf"),
+            "{problem}"
+        );
+        assert_eq!(problem.line, Some(*line), "{problem}");
+        assert!(problem.to_string().contains(message), "{problem}");
+    }
+}
+
+#[test]
+fn all_problems_in_file_order() {
+    let root = Root::new();
+    root.put(
+        "/etc/skep/bad.container",
+        "[Container]\nNetwork=veth\nBnid=/a\njunk\n[Service]\nNice=99\n[Frob]\n[Install]\nWantedBy=machines.target x\n",
+    );
+    root.put("/etc/skep/bad.container.d/20.conf", "[Container]\nRoot=b\n");
+    root.put(
+        "/usr/lib/skep/bad.container.d/10.conf",
+        "[Service]\nNice=98\n[Container]\nRoot=a\n",
+    );
+    let all = root.load();
+    let places: Vec<_> = problems(named(&all, "bad"))
+        .iter()
+        .map(|problem| {
+            format!(
+                "{}:{}",
+                problem.path.file_name().unwrap().to_str().unwrap(),
+                problem.line.unwrap()
+            )
+        })
+        .collect();
+    let main = [2, 3, 4, 6, 7, 9].map(|line| format!("bad.container:{line}"));
+    let dropins = ["10.conf:2", "10.conf:4", "20.conf:2"].map(str::to_owned);
+    assert_eq!(places, [main.as_slice(), dropins.as_slice()].concat());
+}
+
+#[test]
+fn junk_is_counted_not_listed() {
+    let long_line = [
+        b"[Container]\nParameters=".as_slice(),
+        &vec![b'x'; 1_000_000],
+        b"\nHostname=-\n",
+    ]
+    .concat();
+    let long_continued = [
+        b"[Container]\nParameters=a".as_slice(),
+        &b" \\\n x".repeat(30_000),
+        b"\nHostname=-\n",
+    ]
+    .concat();
+    let many_keys = [
+        b"[Container]\n".as_slice(),
+        &b"Frobnicate=1\n".repeat(60_000),
+    ]
+    .concat();
+    let many_lines = b"junk\n".repeat(200_000);
+    let cases: [(&str, Vec<u8>, usize, &str); 5] = [
+        ("long line", long_line, 2, "line is longer than 64 KiB"),
+        (
+            "long continued line",
+            long_continued,
+            2,
+            "line is longer than 64 KiB",
+        ),
+        ("unknown keys", many_keys, 101, "unknown key in [Container]"),
+        ("no keys", many_lines, 101, "neither [Section]"),
+        (
+            "binary",
+            (0..=255u8).cycle().take(1_000_000).collect(),
+            101,
+            "NUL byte",
+        ),
+    ];
+    for (what, text, count, message) in cases {
+        let root = Root::new();
+        root.put("/etc/skep/bad.container", text);
+        root.put("/etc/skep/good.container", "[Container]\n");
+        let start = std::time::Instant::now();
+        let all = root.load();
+        assert!(
+            start.elapsed().as_secs() < 5,
+            "{what}: {:?}",
+            start.elapsed()
+        );
+        assert!(is_valid(named(&all, "good")), "{what}");
+        let found = problems(named(&all, "bad"));
+        assert_eq!(
+            found.len(),
+            count,
+            "{what}: {:#?}",
+            &found[..found.len().min(5)]
+        );
+        assert!(
+            found[0].to_string().contains(message),
+            "{what}: {}",
+            found[0]
+        );
+        assert!(
+            count == 2 || found[100].message.starts_with("and "),
+            "{what}: {}",
+            found[100]
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! `cargo xtask test`: every check and every test, one line per phase at the end.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    artifact,
+    command::run,
+    host::{Host, Os, Wanted, shared_name, xtask},
+    leak::Machine,
+    place::{cargo, workspace},
+    progress::{note, seconds},
+    tool,
+};
+
+/// Guests of the shared hosts.
+pub const GUESTS: &[&str] = &["debian-12", "debian-13", "debian-sid", "busybox", "host"];
+
+/// How a phase ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// The phases so far.
+#[derive(Debug, Default)]
+struct Report {
+    phases: Vec<(&'static str, Verdict, Duration)>,
+}
+
+impl Report {
+    /// Runs a phase; a failure is shown and remembered.
+    fn phase<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Option<T> {
+        note(format_args!("phase {name}"));
+        let begin = Instant::now();
+        let result = work();
+        let verdict = if result.is_ok() {
+            Verdict::Passed
+        } else {
+            Verdict::Failed
+        };
+        self.phases.push((name, verdict, begin.elapsed()));
+        result
+            .inspect_err(|error| eprintln!("{name}: {error:#}"))
+            .ok()
+    }
+
+    fn skip(&mut self, name: &'static str) {
+        self.phases.push((name, Verdict::Skipped, Duration::ZERO));
+    }
+
+    /// Prints the summary; an error unless everything passed.
+    fn conclude(self, total: Duration) -> Result<()> {
+        eprintln!();
+        for (name, verdict, time) in &self.phases {
+            eprintln!(
+                "{name:<12} {:<8} {}",
+                format!("{verdict:?}").to_lowercase(),
+                seconds(*time)
+            );
+        }
+        let failed = self
+            .phases
+            .iter()
+            .filter(|(_, verdict, _)| *verdict == Verdict::Failed)
+            .count();
+        eprintln!(
+            "{:<12} {:<8} {}",
+            "all",
+            if failed == 0 { "passed" } else { "failed" },
+            seconds(total)
+        );
+        if failed > 0 {
+            bail!("{failed} of {} phases failed", self.phases.len());
+        }
+        Ok(())
+    }
+}
+
+/// Runs everything, or with a filter only the tests whose names contain it.
+pub fn test(filter: Option<&str>) -> Result<()> {
+    let begin = Instant::now();
+    let mut report = Report::default();
+    if filter.is_some() {
+        for name in ["format", "lint", "doc", "licences"] {
+            report.skip(name);
+        }
+    } else {
+        checks(&mut report);
+    }
+    report.phase("unit", || {
+        tool::ensure_subcommand("cargo-nextest")?;
+        run(nextest(filter)
+            .env_remove("SKEP_TEST_HOSTS")
+            .arg("--workspace"))
+    });
+    let package = report.phase("package", || {
+        let built = artifact::build()?;
+        artifact::package(&built)
+    });
+    match package {
+        Some(package) => boots(&mut report, filter, package),
+        None => report.skip("boot"),
+    }
+    report.conclude(begin.elapsed())
+}
+
+fn checks(report: &mut Report) {
+    report.phase("format", || {
+        tool::ensure_component("rustfmt", "fmt")?;
+        run(cargo().args(["fmt", "--all", "--check"]))
+    });
+    report.phase("lint", || {
+        tool::ensure_component("clippy", "clippy")?;
+        run(cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny=warnings",
+        ]))
+    });
+    report.phase("doc", || {
+        let arguments = [
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ];
+        run(cargo().args(arguments).env("RUSTDOCFLAGS", "-Dwarnings"))
+    });
+    report.phase("licences", || {
+        tool::ensure_subcommand("cargo-deny")?;
+        let config = workspace().join("packaging/deny.toml");
+        run(cargo().args(["deny", "--config"]).arg(config).args([
+            "check",
+            "--deny=warnings",
+            "licenses",
+            "bans",
+            "sources",
+        ]))
+    });
+}
+
+/// The boot tests on fresh hosts of all systemd generations.
+fn boots(report: &mut Report, filter: Option<&str>, package: PathBuf) {
+    let Some(before) = report.phase("survey", Machine::now) else {
+        return;
+    };
+    let prefix = format!("test-{}", std::process::id());
+    let up = report.phase("hosts up", || bring_up(&prefix, &package));
+    if up.is_some() {
+        report.phase("boot", || {
+            let mut command = nextest(filter);
+            command.args([
+                "--package=skep-tests",
+                "--test=*",
+                "--no-fail-fast",
+                "--test-threads=2",
+            ]);
+            command
+                .env("SKEP_TEST_HOSTS", &prefix)
+                .env("SKEP_XTASK", xtask()?);
+            run(command.env("SKEP_TEST_PACKAGE", &package))
+        });
+    } else {
+        report.skip("boot");
+    }
+    report.phase("hosts down", || {
+        let mut failures = Vec::new();
+        for os in Os::DEBIAN {
+            let down = Host::find(&shared_name(&prefix, os)).and_then(|host| host.down());
+            failures.extend(
+                down.err()
+                    .filter(|_| up.is_some())
+                    .map(|error| format!("{error:#}")),
+            );
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            bail!("{}", failures.join("\n"))
+        }
+    });
+    report.phase("leaks", || {
+        let leaks = before.leaks()?;
+        if leaks.is_empty() {
+            Ok(())
+        } else {
+            bail!("left behind:\n{}", leaks.join("\n"))
+        }
+    });
+}
+
+fn bring_up(prefix: &str, package: &std::path::Path) -> Result<()> {
+    let results: Vec<Result<Host>> = std::thread::scope(|scope| {
+        // Trees are built one after the other, hosts boot side by side.
+        let trees = crate::tree::ALL
+            .iter()
+            .try_for_each(|tree| tree.ready().map(drop));
+        let boots = Os::DEBIAN.map(|os| {
+            let wanted = Wanted {
+                os,
+                name: Some(shared_name(prefix, os)),
+                guests: GUESTS.iter().map(|guest| (*guest).to_owned()).collect(),
+                image: false,
+                package: Some(package.to_owned()),
+                owned: true,
+            };
+            let ready = trees.is_ok();
+            scope.spawn(move || {
+                if ready {
+                    Host::up(wanted)
+                } else {
+                    bail!("a tree is missing")
+                }
+            })
+        });
+        let ended = boots
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        trees.err().map(Err).into_iter().chain(ended).collect()
+    });
+    for result in results {
+        let host = result?;
+        note(format_args!("host {} is up", host.name()));
+    }
+    Ok(())
+}
+
+/// The test runner. Without a filter a phase that finds no test has failed.
+fn nextest(filter: Option<&str>) -> Command {
+    let mut command = cargo();
+    command
+        .args(["nextest", "run", "--config-file"])
+        .arg(workspace().join("tests/nextest.toml"));
+    if let Some(filter) = filter {
+        command.args(["--no-tests=pass", filter]);
+    }
+    command
+}
