@@ -5,6 +5,7 @@
 //! Types only: this crate does no I/O and has no unsafe code. Both files carry [`VERSION`] and reject unknown fields, so
 //! a launcher and a generator of different releases disagree loudly instead of half understanding each other.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 use std::path::PathBuf;
 
@@ -198,4 +199,23 @@ pub struct State {
     pub ready: bool,
     /// Start of this boot of the container: seconds since the epoch.
     pub since: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_release_is_not_half_understood() {
+        let file = SpecFile {
+            version: VERSION,
+            name: "web".into(),
+            id: "0".into(),
+            content: Content::Refuse(vec!["/etc/skep/web.container:1: no".into()]),
+        };
+        let text = serde_json::to_string(&file).unwrap();
+        assert_eq!(serde_json::from_str::<SpecFile>(&text).unwrap(), file);
+        let text = text.replacen('{', r#"{"new":1,"#, 1);
+        assert!(serde_json::from_str::<SpecFile>(&text).is_err());
+    }
 }
