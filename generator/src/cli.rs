@@ -18,12 +18,15 @@ mod view;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::apply::Layout;
 use crate::declaration::keys::keys;
+use crate::manager::{self, Systemd};
+use crate::problem::shown;
 use crate::report;
 
 use names::{chdir, container, identity, variable};
@@ -34,6 +37,9 @@ const OK: u8 = 0;
 const FAILED: u8 = 1;
 /// The command line makes no sense.
 const USAGE: u8 = 2;
+
+/// How long verbs that work without systemd wait for its version.
+const VERSION_LIMIT: Duration = Duration::from_secs(2);
 
 /// Declare system containers to systemd.
 ///
@@ -81,7 +87,7 @@ enum Verb {
     /// Run a command inside a running container
     Exec(ExecArgs),
     /// Open a shell inside a running container
-    Shell(NameArg),
+    Shell(ShellArgs),
     /// Print the completion script of a shell
     #[command(hide = true)]
     Completions {
@@ -166,11 +172,9 @@ struct NameArgs {
     names: Vec<String>,
 }
 
-#[derive(Debug, Args)]
-struct ExecArgs {
-    /// Container
-    #[arg(value_name = "NAME", value_parser = container)]
-    name: String,
+/// How to enter a container.
+#[derive(Debug, Default, Args)]
+struct EnterArgs {
     /// User and group inside the container, by number
     #[arg(long, value_name = "UID[:GID]", value_parser = identity)]
     user: Option<String>,
@@ -180,6 +184,24 @@ struct ExecArgs {
     /// Environment variable of the command
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ShellArgs {
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+    #[command(flatten)]
+    enter: EnterArgs,
+}
+
+#[derive(Debug, Args)]
+struct ExecArgs {
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+    #[command(flatten)]
+    enter: EnterArgs,
     /// Command and its arguments
     #[arg(value_name = "CMD", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
@@ -207,15 +229,20 @@ fn dispatch(parsed: CommandLine) -> u8 {
         report::error_line("--root goes with check, cat, show and apply --dry-run only");
         return USAGE;
     }
+    if let Some(root) = parsed.root.as_deref().filter(|root| !root.is_dir()) {
+        report::error_line(&format!("--root: {}: no such directory", shown(root)));
+        return FAILED;
+    }
+    let other_root = parsed.root.is_some();
     let layout = match &parsed.root {
         Some(root) => Layout::host().with_root(root),
         None => Layout::host(),
     };
     match parsed.verb {
-        Verb::Apply(arguments) => unit_set::apply(&layout, &arguments, parsed.root.is_some()),
+        Verb::Apply(arguments) => unit_set::apply(&layout, &arguments, other_root),
         Verb::Boot => unit_set::boot(&layout),
-        Verb::Check(arguments) => check::check(&layout, &arguments),
-        Verb::Show(arguments) => show::show(&layout, &arguments.name),
+        Verb::Check(arguments) => check::check(&layout, &arguments, other_root),
+        Verb::Show(arguments) => show::show(&layout, &arguments.name, other_root),
         Verb::Cat(arguments) => show::cat(&layout, &arguments),
         Verb::List(arguments) => list::list(&layout, arguments.json),
         Verb::Status(arguments) => status::status(&layout, &arguments),
@@ -225,10 +252,16 @@ fn dispatch(parsed: CommandLine) -> u8 {
         Verb::Enable(arguments) => enable::enable(&layout, &arguments.names),
         Verb::Disable(arguments) => enable::disable(&layout, &arguments.names),
         Verb::Exec(arguments) => enter::exec(&arguments),
-        Verb::Shell(arguments) => enter::shell(&arguments.name),
+        Verb::Shell(arguments) => enter::shell(&arguments),
         Verb::Completions { shell } => completions(shell),
         Verb::Keys => print_keys(),
     }
+}
+
+/// Version of the systemd that runs here; `None` when there is none, or none that answers soon: those who ask do without.
+fn systemd_version() -> Option<u32> {
+    let version = async { Systemd::connect().await.ok()?.version().await.ok() };
+    zbus::block_on(manager::within(VERSION_LIMIT, version)).flatten()
 }
 
 fn completions(shell: Shell) -> u8 {

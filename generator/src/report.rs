@@ -25,9 +25,26 @@ pub fn line(text: &str) {
 /// Prints a value as JSON.
 pub fn json<T: Serialize>(value: &T) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => print(&format!("{text}\n")),
+        Ok(text) => print(&format!("{}\n", plain_json(&text))),
         Err(error) => error_line(&format!("cannot print JSON: {error}")),
     }
+}
+
+/// JSON that a terminal shows as it is: serde_json escapes the control characters below U+0020 only, and the others stand
+/// nowhere but in strings, where JSON has an escape for every character.
+fn plain_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && escaped(c.encode_utf8(&mut [0; 4])).chars().ne([c]) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Importance of a line on standard error.
@@ -58,7 +75,8 @@ fn complain(level: Level, text: &str) {
     for part in text.lines() {
         let part = escaped(part);
         // The journal reads sd-daemon(3) priorities; a terminal gets colour.
-        let _ = match (to_journal(), io::stderr().is_terminal(), level) {
+        let colour = io::stderr().is_terminal() && wants_colour();
+        let _ = match (to_journal(), colour, level) {
             (true, _, Level::Error) => writeln!(err, "<3>{part}"),
             (true, _, Level::Warning) => writeln!(err, "<4>{part}"),
             (false, true, Level::Error) => writeln!(err, "\x1b[31m{part}\x1b[0m"),
@@ -66,6 +84,11 @@ fn complain(level: Level, text: &str) {
             _ => writeln!(err, "{part}"),
         };
     }
+}
+
+/// Whether the user leaves the choice to us: <https://no-color.org>.
+fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn to_journal() -> bool {
@@ -99,7 +122,7 @@ pub fn tinted(text: &str, tint: Tint) -> String {
         Tint::Yellow => "33",
         Tint::Plain => return text.to_owned(),
     };
-    match io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+    match io::stdout().is_terminal() && wants_colour() {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),
     }
@@ -128,6 +151,19 @@ pub fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_holds_nothing_that_a_terminal_obeys() {
+        let text = "a\u{1b}\u{7f}\u{9b}2J\u{202e}\u{e0001}\u{e4}\n";
+        let json = plain_json(&serde_json::to_string_pretty(&[text]).unwrap_or_default());
+        assert!(
+            !json.contains(['\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}']),
+            "{json:?}"
+        );
+        assert!(json.contains('\u{e4}'));
+        let back: Vec<String> = serde_json::from_str(&json).unwrap_or_default();
+        assert_eq!(back, [text]);
+    }
 
     #[test]
     fn spans() {

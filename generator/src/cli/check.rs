@@ -6,11 +6,10 @@ use serde::Serialize;
 
 use crate::apply::{Layout, is_error};
 use crate::declaration::{Facts, LoadState, Loaded, load_all, load_file};
-use crate::manager::Systemd;
 use crate::problem::{Problem, shown};
 use crate::report;
 
-use super::{CheckArgs, FAILED, OK};
+use super::{CheckArgs, FAILED, OK, systemd_version};
 
 #[derive(Debug, Serialize)]
 struct Checked {
@@ -21,8 +20,13 @@ struct Checked {
 }
 
 /// `skep check`
-pub(super) fn check(layout: &Layout, arguments: &CheckArgs) -> u8 {
-    let facts = Facts::of_host(systemd_version());
+pub(super) fn check(layout: &Layout, arguments: &CheckArgs, other_root: bool) -> u8 {
+    // Keys that need a newer systemd are problems on this host only; without one, nothing is too new.
+    let version = match other_root {
+        true => None,
+        false => systemd_version(),
+    };
+    let facts = Facts::of_host(version);
     let loaded = match arguments.files.as_slice() {
         [] => load_all(&layout.root, &facts),
         files => files
@@ -42,11 +46,6 @@ pub(super) fn check(layout: &Layout, arguments: &CheckArgs) -> u8 {
         print_problems(&checked, errors);
     }
     if errors == 0 { OK } else { FAILED }
-}
-
-/// Keys that need a newer systemd are problems on this host only; without one, nothing is too new.
-fn systemd_version() -> Option<u32> {
-    zbus::block_on(async { Systemd::connect().await.ok()?.version().await.ok() })
 }
 
 fn absolute(file: &PathBuf) -> PathBuf {

@@ -8,7 +8,10 @@ use skep_spec::LAUNCHER;
 
 use crate::report;
 
-use super::{ExecArgs, FAILED};
+use super::{EnterArgs, ExecArgs, ShellArgs};
+
+/// Exit status when the container could not be entered: 1 may be the command's own.
+const NOT_ENTERED: u8 = 125;
 
 /// `skep exec`
 pub(super) fn exec(arguments: &ExecArgs) -> u8 {
@@ -16,12 +19,26 @@ pub(super) fn exec(arguments: &ExecArgs) -> u8 {
 }
 
 /// `skep shell`
-pub(super) fn shell(name: &str) -> u8 {
-    become_launcher(&["shell".into(), name.into()])
+pub(super) fn shell(arguments: &ShellArgs) -> u8 {
+    become_launcher(&shell_arguments(arguments))
+}
+
+fn shell_arguments(arguments: &ShellArgs) -> Vec<OsString> {
+    let mut out: Vec<OsString> = vec!["shell".into(), arguments.name.clone().into()];
+    out.extend(options(&arguments.enter));
+    out
 }
 
 fn exec_arguments(arguments: &ExecArgs) -> Vec<OsString> {
     let mut out: Vec<OsString> = vec!["exec".into(), arguments.name.clone().into()];
+    out.extend(options(&arguments.enter));
+    out.push("--".into());
+    out.extend(arguments.command.iter().cloned());
+    out
+}
+
+fn options(arguments: &EnterArgs) -> Vec<OsString> {
+    let mut out = Vec::new();
     let mut option =
         |name: &str, value: &String| out.extend([OsString::from(name), OsString::from(value)]);
     arguments
@@ -36,8 +53,6 @@ fn exec_arguments(arguments: &ExecArgs) -> Vec<OsString> {
         .env
         .iter()
         .for_each(|variable| option("--env", variable));
-    out.push("--".into());
-    out.extend(arguments.command.iter().cloned());
     out
 }
 
@@ -45,7 +60,7 @@ fn exec_arguments(arguments: &ExecArgs) -> Vec<OsString> {
 fn become_launcher(arguments: &[OsString]) -> u8 {
     let error = Command::new(LAUNCHER).args(arguments).exec();
     report::error_line(&format!("{LAUNCHER}: {error}"));
-    FAILED
+    NOT_ENTERED
 }
 
 #[cfg(test)]
@@ -56,9 +71,11 @@ mod tests {
     fn options_stay_in_front_of_the_command() {
         let arguments = ExecArgs {
             name: "web".into(),
-            user: Some("33:33".into()),
-            chdir: None,
-            env: vec!["A=1".into(), "B=2".into()],
+            enter: EnterArgs {
+                user: Some("33:33".into()),
+                chdir: None,
+                env: vec!["A=1".into(), "B=2".into()],
+            },
             command: vec!["ls".into(), "--env".into()],
         };
         let want = [

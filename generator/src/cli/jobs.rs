@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::apply::{Failed, Layout, Request, apply, collect, observe};
 use crate::manager::{BusError, Job, JobEnd, Jobs, Systemd, Verb, within};
@@ -18,11 +18,14 @@ use super::{FAILED, OK};
 /// How often progress is shown.
 const TICK: Duration = Duration::from_secs(1);
 
-/// `skep start`
+/// How often systemd is asked whether a job is still there. Its end is told, but a wait must not depend on that alone.
+const DOUBT: Duration = Duration::from_secs(3);
+
+/// `skep start`: a unit that is not there yet, or not as declared, is made first.
 pub(super) fn start(layout: &Layout, names: &[String]) -> u8 {
     finish(zbus::block_on(async {
         let systemd = Systemd::connect().await?;
-        run(&systemd, layout, Verb::Start, names).await
+        start_all(&systemd, layout, names).await
     }))
 }
 
@@ -49,6 +52,38 @@ fn finish(result: Result<bool, Failed>) -> u8 {
         Err(error) => {
             report::error_line(&error.to_string());
             FAILED
+        }
+    }
+}
+
+async fn start_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Result<bool, Failed> {
+    let declarations = collect(&layout.root, systemd.version().await?, layout);
+    let world = observe(systemd, layout, &declarations, &Request::default()).await?;
+    let idle = |name: &String| {
+        let unit = world.loaded.get(name);
+        unit.is_none_or(|unit| unit.activity != Activity::Running)
+    };
+    let stale: BTreeSet<String> = pending(&world, names).into_iter().filter(idle).collect();
+    let applied = stale.is_empty() || make(systemd, layout, stale).await;
+    Ok(run(systemd, layout, Verb::Start, names).await? && applied)
+}
+
+/// Applies some declarations. What does not work is printed: the units are started even so, and those say why they fail.
+async fn make(systemd: &Systemd, layout: &Layout, names: BTreeSet<String>) -> bool {
+    let request = Request {
+        names,
+        ..Request::default()
+    };
+    match apply(systemd, layout, &request).await {
+        Ok(outcome) => {
+            for trouble in &outcome.troubles {
+                report::error_line(&format!("{}: {}", trouble.name, trouble.message));
+            }
+            outcome.is_clean()
+        }
+        Err(error) => {
+            report::error_line(&error.to_string());
+            false
         }
     }
 }
@@ -85,15 +120,7 @@ async fn restart_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Re
     }
     if !anew.is_empty() {
         all_well &= run(systemd, layout, Verb::Stop, &anew).await?;
-        let request = Request {
-            names: anew.iter().cloned().collect(),
-            ..Request::default()
-        };
-        let outcome = apply(systemd, layout, &request).await?;
-        for trouble in &outcome.troubles {
-            report::error_line(&format!("{}: {}", trouble.name, trouble.message));
-        }
-        all_well &= outcome.is_clean();
+        all_well &= make(systemd, layout, anew.iter().cloned().collect()).await;
         all_well &= run(systemd, layout, Verb::Start, &anew).await?;
     }
     if !plain.is_empty() {
@@ -125,6 +152,7 @@ async fn run(
     names: &[String],
 ) -> Result<bool, Failed> {
     let mut jobs = Jobs::subscribe(systemd).await?;
+    let since = SystemTime::now();
     let mut queued = Vec::new();
     let mut all_well = true;
     for name in names {
@@ -141,8 +169,13 @@ async fn run(
             Err(error) => return Err(error.into()),
         }
     }
-    for (name, job) in queued {
-        all_well &= wait(systemd, &mut jobs, verb, name, &job).await?;
+    let count = queued.len();
+    for (at, (name, job)) in queued.into_iter().enumerate() {
+        let place = match count {
+            1 => String::new(),
+            _ => format!("[{}/{count}] ", at + 1),
+        };
+        all_well &= wait(systemd, &mut jobs, verb, name, &job, &place, since).await?;
     }
     Ok(all_well)
 }
@@ -163,13 +196,22 @@ async fn wait(
     verb: Verb,
     name: &str,
     job: &Job,
+    place: &str,
+    since: SystemTime,
 ) -> Result<bool, Failed> {
     let unit = unit_name(name);
     let start = Instant::now();
     let mut progress = Progress::default();
+    let mut asked = start;
     let end = loop {
         if let Some(end) = within(TICK, jobs.wait(job)).await {
             break end?;
+        }
+        if asked.elapsed() >= DOUBT {
+            asked = Instant::now();
+            if let Some(end) = missed(systemd, jobs, verb, &unit, job).await? {
+                break end;
+            }
         }
         if progress.is_shown() {
             let status = systemd
@@ -178,7 +220,7 @@ async fn wait(
                 .map(|state| state.status)
                 .unwrap_or_default();
             progress.show(&format!(
-                "{name}: {} ({}) {status}",
+                "{place}{name}: {} ({}) {status}",
                 doing(verb),
                 report::span(start.elapsed().as_secs())
             ));
@@ -191,10 +233,35 @@ async fn wait(
         JobEnd::Done => Ok(true),
         JobEnd::Other(end) if verb == Verb::Stop && end == "canceled" => Ok(true),
         JobEnd::Other(end) => {
-            report::error_line(&reason(name, word(verb), &end, state.as_ref()));
+            report::error_line(&reason(name, word(verb), &end, state.as_ref(), since));
             Ok(false)
         }
     }
+}
+
+/// How a job ended whose end nobody told: `None` while it is there.
+async fn missed(
+    systemd: &Systemd,
+    jobs: &mut Jobs,
+    verb: Verb,
+    unit: &str,
+    job: &Job,
+) -> Result<Option<JobEnd>, Failed> {
+    let listed = systemd.list_patterns(&[unit]).await?;
+    let listed = listed.iter().find(|listed| listed.name == unit);
+    if listed.is_some_and(|unit| unit.job) {
+        return Ok(None);
+    }
+    // It may have ended just now, and then it is told by now.
+    if let Some(end) = within(TICK, jobs.wait(job)).await {
+        return Ok(Some(end?));
+    }
+    let active = listed.map_or("inactive", |unit| unit.active.as_str());
+    Ok(Some(match (verb, active) {
+        (Verb::Start | Verb::Restart, "active") => JobEnd::Done,
+        (Verb::Stop, "inactive" | "failed") => JobEnd::Done,
+        _ => JobEnd::Other("failed".to_owned()),
+    }))
 }
 
 const fn word(verb: Verb) -> &'static str {

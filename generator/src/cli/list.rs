@@ -32,7 +32,7 @@ async fn views(layout: &Layout) -> Result<Vec<View>, Failed> {
     let survey = Survey::take(layout).await?;
     let mut views = Vec::new();
     for name in survey.names() {
-        views.push(survey.view(&name).await?);
+        views.push(survey.brief(&name).await?);
     }
     Ok(views)
 }

@@ -1,13 +1,20 @@
 //! Why a container did not start: what `systemctl status` would say, and the end of its journal.
 
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::manager::UnitState;
 use crate::problem::escaped;
 use crate::unit::unit_name;
 
 /// The reason as lines, the first one whole by itself.
-pub(super) fn reason(name: &str, verb: &str, end: &str, state: Option<&UnitState>) -> String {
+pub(super) fn reason(
+    name: &str,
+    verb: &str,
+    end: &str,
+    state: Option<&UnitState>,
+    since: SystemTime,
+) -> String {
     let mut lines = vec![format!("{name}: {verb} failed: {}", summary(end, state))];
     if let Some(status) = state
         .map(|state| state.status.as_str())
@@ -15,7 +22,7 @@ pub(super) fn reason(name: &str, verb: &str, end: &str, state: Option<&UnitState
     {
         lines.push(format!("  {status}"));
     }
-    lines.extend(journal(name).iter().map(|line| format!("  {line}")));
+    lines.extend(journal(name, since).iter().map(|line| format!("  {line}")));
     lines.join("\n")
 }
 
@@ -31,11 +38,23 @@ fn summary(end: &str, state: Option<&UnitState>) -> String {
     }
 }
 
-/// The last lines of the container's journal, or nothing where there is no journal.
-fn journal(name: &str) -> Vec<String> {
+/// The last lines of the container's journal since the job was queued, or nothing where there is no journal.
+fn journal(name: &str, since: SystemTime) -> Vec<String> {
     let unit = unit_name(name);
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = format!("--since=@{}", since.as_secs());
     let output = Command::new("journalctl")
-        .args(["-u", &unit, "-n", "10", "-o", "cat", "--no-pager", "-q"])
+        .args([
+            "-u",
+            &unit,
+            &since,
+            "-n",
+            "10",
+            "-o",
+            "cat",
+            "--no-pager",
+            "-q",
+        ])
         .output();
     match output {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)

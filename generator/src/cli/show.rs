@@ -7,20 +7,22 @@ use skep_spec::{Content, LAUNCHER, SpecFile};
 
 use crate::apply::{Layout, collect};
 use crate::declaration::merged;
-use crate::manager::Systemd;
 use crate::problem::{escaped, shown};
 use crate::report;
 use crate::unit::text::unit_text;
 
 use super::unit_set::print_problem;
-use super::{CatArgs, FAILED, OK};
+use super::{CatArgs, FAILED, OK, systemd_version};
 
 /// Oldest systemd that is supported.
 const FLOOR: u32 = 252;
 
 /// `skep show`
-pub(super) fn show(layout: &Layout, name: &str) -> u8 {
-    let version = zbus::block_on(async { Systemd::connect().await.ok()?.version().await.ok() });
+pub(super) fn show(layout: &Layout, name: &str, other_root: bool) -> u8 {
+    let version = match other_root {
+        true => None,
+        false => systemd_version(),
+    };
     let declarations = collect(&layout.root, version.unwrap_or(FLOOR), layout);
     let Some(container) = declarations.find(name) else {
         report::error_line(&format!("no declaration is called {name}"));

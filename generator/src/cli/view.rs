@@ -10,7 +10,7 @@ use skep_spec::{SpecFile, State, VERSION};
 use crate::apply::{Declarations, Failed, Layout, Request, collect, observe};
 use crate::manager::{Systemd, UnitState};
 use crate::problem::{Problem, shown};
-use crate::reconcile::{Action, Obstacle, Step, World, reconcile};
+use crate::reconcile::{Action, Activity, Obstacle, Step, World, reconcile};
 use crate::specfile::read_json;
 use crate::unit::unit_name;
 
@@ -78,8 +78,38 @@ impl Survey {
         self.declarations.find(name).is_some() || self.world.loaded.contains_key(name)
     }
 
+    /// The same in short: of a unit that does not run, all there is to list is known already, and a thousand of them
+    /// shall not cost a thousand questions.
+    pub(super) async fn brief(&self, name: &str) -> Result<View, Failed> {
+        let quiet = self
+            .world
+            .loaded
+            .get(name)
+            .is_some_and(|unit| unit.activity == Activity::Inactive);
+        if !quiet {
+            return self.view(name).await;
+        }
+        let mut view = self.declared(name);
+        view.state = "inactive".to_owned();
+        view.sub = Some("dead".to_owned());
+        Ok(self.finish(view))
+    }
+
     /// Everything about one container.
     pub(super) async fn view(&self, name: &str) -> Result<View, Failed> {
+        let mut view = self.declared(name);
+        if self.world.loaded.contains_key(name) {
+            match self.systemd.state(&view.unit).await {
+                Ok(unit) => fill_unit(&mut view, unit),
+                // It may have gone since it was listed.
+                Err(error) if error.is_answer() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.finish(view))
+    }
+
+    fn declared(&self, name: &str) -> View {
         let mut view = View {
             name: name.to_owned(),
             unit: unit_name(name),
@@ -90,16 +120,14 @@ impl Survey {
             view.wanted_by.clone_from(&container.wanted_by);
             view.problems.clone_from(&container.problems);
         }
-        if self.world.loaded.contains_key(name) {
-            // It may have gone since it was listed.
-            if let Ok(unit) = self.systemd.state(&view.unit).await {
-                fill_unit(&mut view, unit);
-            }
-        }
+        view
+    }
+
+    fn finish(&self, mut view: View) -> View {
         self.fill_machine(&mut view);
-        view.state = self.state(name, &view);
+        view.state = self.state(&view.name, &view);
         view.pending = self.pending(&view);
-        Ok(view)
+        view
     }
 
     fn state(&self, name: &str, view: &View) -> String {
@@ -138,10 +166,12 @@ impl Survey {
 
     fn pending(&self, view: &View) -> Vec<String> {
         let mut pending = view.pending.clone();
+        // One action per container, by name.
         let step = self
             .actions
-            .iter()
-            .find(|action| action.name == view.name)
+            .binary_search_by(|action| action.name.cmp(&view.name))
+            .ok()
+            .and_then(|at| self.actions.get(at))
             .map(|action| &action.step);
         match step {
             Some(Step::Pending { frozen, .. }) if frozen.is_empty() => {

@@ -1,6 +1,6 @@
 //! The table of keys: what a declaration may say.
 //!
-//! Owns which keys exist, their help and how each is read. The parser, suggestions, `skep help-keys`, completions and the
+//! Owns which keys exist, their help and how each is read. The parser, suggestions, `skep keys`, completions and the
 //! man page check all read this one table. It must not read values itself: that is `validate`.
 
 mod container;

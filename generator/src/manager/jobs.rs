@@ -16,6 +16,9 @@ use super::{BusError, Systemd};
 /// of jobs while one call of ours is under way.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(1 << 17).unwrap();
 
+/// Answer to a second subscription.
+const ALREADY: &str = "org.freedesktop.systemd1.AlreadySubscribed";
+
 /// A queued job.
 pub type Job = OwnedObjectPath;
 
@@ -49,11 +52,12 @@ impl Jobs {
             .map_err(|error| BusError::Reply(error.to_string()))?;
         let stream = MessageStream::for_match_rule(rule, &systemd.connection, Some(QUEUE)).await;
         let stream = stream.map_err(|error| BusError::of_call("AddMatch", error))?;
-        systemd
-            .manager
-            .subscribe()
-            .await
-            .map_err(|error| BusError::of_call("Subscribe", error))?;
+        let subscribed = systemd.manager.subscribe().await;
+        match subscribed.map_err(|error| BusError::of_call("Subscribe", error)) {
+            // systemd counts clients, and this one has subscribed before: for another verb, or inside apply.
+            Err(BusError::Refused { name, .. }) if name == ALREADY => {}
+            result => result?,
+        }
         Ok(Self {
             stream,
             ended: HashMap::new(),
