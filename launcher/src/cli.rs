@@ -201,6 +201,10 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
             }
         }
     };
+    // Asked for after the last look of the supervisor: not to be lost in the next boot.
+    if outcome == Outcome::Reboot && signals.stop_requested()? {
+        return finish(Outcome::Stopped, path);
+    }
     finish(outcome, path)
 }
 
@@ -228,6 +232,8 @@ fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
         }
         Outcome::PoweredOff => {
             log::line("the container powered off");
+            // One that ends well during its boot has not failed to start. Two messages: STOPPING=1 would win over READY=1.
+            notify::tell("READY=1");
             notify::tell("STOPPING=1\nSTATUS=Powered off");
             Ok(ExitCode::SUCCESS)
         }

@@ -33,6 +33,9 @@ const CONSOLE: u64 = 2;
 const NOTIFY: u64 = 3;
 const OUTPUT: u64 = 4;
 
+/// Between two status texts of the guest.
+const STATUS_PAUSE: Duration = Duration::from_millis(100);
+
 struct Supervisor<'a> {
     plan: &'a LaunchPlan,
     running: &'a Running,
@@ -42,6 +45,8 @@ struct Supervisor<'a> {
     /// When to look again whether the init hears the shutdown signal.
     probe_at: Option<Instant>,
     outcome: Option<Outcome>,
+    /// When a status of the guest was passed on last.
+    described: Instant,
 }
 
 /// Supervises `running` until its init has ended.
@@ -59,32 +64,39 @@ pub fn supervise(
         started: Instant::now(),
         probe_at: None,
         outcome: None,
+        described: Instant::now(),
     };
     let mut console = Console::new(running.console.as_fd())?;
     let epoll = watch(running, signals, &console)?;
     supervisor.started();
+    // The console is edge-triggered: what one turn leaves is remembered here.
+    let mut unread = false;
     let mut events = [EpollEvent::empty(); 8];
     while supervisor.outcome.is_none() {
-        let ready = match epoll.wait(&mut events, supervisor.timeout()) {
+        let ready = match epoll.wait(&mut events, supervisor.timeout(unread)) {
             Err(Errno::EINTR) => 0,
             other => other.at("wait for", "events")?,
         };
         for event in &events[..ready] {
+            // A stop that comes with the end of a boot is left in the descriptor: a reboot must find it.
+            if supervisor.outcome.is_some() {
+                break;
+            }
             match event.data() {
                 SIGNALS if signals.stop_requested()? => supervisor.feed(Event::StopRequested),
-                CONSOLE => console.read(),
+                CONSOLE => unread = true,
                 OUTPUT => console.write(),
                 NOTIFY => supervisor.told(),
                 LEADER => supervisor.leader_ended()?,
                 _ => {}
             }
         }
+        unread = unread && console.read();
         if supervisor.probe_at.is_some_and(|at| at <= Instant::now()) {
             supervisor.probe_at = None;
             supervisor.probe();
         }
     }
-    console.read();
     console.finish();
     supervisor
         .outcome
@@ -132,7 +144,10 @@ impl Supervisor<'_> {
         }
     }
 
-    fn timeout(&self) -> EpollTimeout {
+    fn timeout(&self, unread: bool) -> EpollTimeout {
+        if unread {
+            return EpollTimeout::ZERO;
+        }
         let Some(at) = self.probe_at else {
             return EpollTimeout::NONE;
         };
@@ -180,11 +195,15 @@ impl Supervisor<'_> {
     }
 
     fn told(&mut self) {
-        while let Some(told) = notify::receive(self.running.notify.as_fd(), self.running.leader.pid)
-        {
+        for told in notify::receive(self.running.notify.as_fd(), self.running.leader.pid) {
             match told {
                 Told::Ready => self.feed(Event::Ready),
-                Told::Status(text) => self.feed(Event::Status(text)),
+                // The host's systemd reads each of them, so the guest does not set the pace.
+                Told::Status(_) if self.described.elapsed() < STATUS_PAUSE => {}
+                Told::Status(text) => {
+                    self.described = Instant::now();
+                    self.feed(Event::Status(text));
+                }
             }
         }
     }

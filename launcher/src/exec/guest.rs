@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
@@ -61,10 +62,21 @@ fn become_init(
     reset_process()?;
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
+    refuse_orphan(channel)?;
     drop_privileges(plan.capabilities)?;
     // The barrier socket is close-on-exec already; all else that may be open is now, too.
     cloexec_from(3).at("close", "descriptors")?;
     exec_init(&plan.init)
+}
+
+/// A supervisor that died before it was watched cannot end this process any more. There is no other way to see that: the
+/// parent of a PID namespace's first process is always 0.
+fn refuse_orphan(channel: &Channel) -> Result<(), StepError> {
+    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::ZERO).at("look at", "the supervisor")? {
+        0 => Ok(()),
+        _ => Err(StepError::new("the supervisor is gone", "")),
+    }
 }
 
 fn take_ids() -> Result<(), StepError> {

@@ -1,7 +1,7 @@
 //! The supervisor's side of a launch. It stays in the host's namespaces throughout.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -41,18 +41,29 @@ pub enum Launched {
 }
 
 /// Processes of an unfinished launch. Dropping kills and reaps them.
-#[derive(Debug, Default)]
-struct Crew(Vec<Child>);
+#[derive(Debug)]
+struct Crew<'a> {
+    /// The stage until it has ended, then the guest once it is known.
+    known: Vec<Child>,
+    payload: &'a Payload,
+}
 
-impl Drop for Crew {
+impl Drop for Crew<'_> {
     fn drop(&mut self) {
-        for child in &self.0 {
+        let Some(first) = self.known.first() else {
+            return;
+        };
+        for child in &self.known {
             // Ended already: nothing to kill, but to reap.
             let _ = send_signal(child.pidfd.as_fd(), libc::SIGKILL);
         }
+        // The stage may have cloned a guest that it had no time to announce, and that would wait for its barrier
+        // forever. Once the stage has been reaped no guest can follow.
+        let _ = reap(first);
+        let _ = fs::write(self.payload.path.join("cgroup.kill"), "1");
         // All of them, the stage's orphaned builder included: a PID namespace cannot end before each of its processes
         // has been reaped.
-        while !self.0.is_empty() && waitid(Id::All, WaitPidFlag::WEXITED) != Err(Errno::ECHILD) {}
+        while waitid(Id::All, WaitPidFlag::WEXITED) != Err(Errno::ECHILD) {}
     }
 }
 
@@ -83,7 +94,10 @@ pub fn launch(
         Side::Parent(child) => child,
     };
     drop((stage_end, guest_end));
-    let mut crew = Crew(vec![stage]);
+    let mut crew = Crew {
+        known: vec![stage],
+        payload,
+    };
     let wait = |channel: &Channel| receive_unless_stopped(channel, signals);
 
     let Some((frame, fds)) = wait(&to_stage)? else {
@@ -91,7 +105,7 @@ pub fn launch(
     };
     let leader = cloned(frame, fds)?;
     let guest = leader.pid;
-    crew.0.push(leader);
+    crew.known.push(leader);
     let Some((Frame::Unshared, _)) = wait(&to_guest)? else {
         return Ok(Launched::Stopped);
     };
@@ -109,10 +123,16 @@ pub fn launch(
         ));
     };
     // It has nothing left to do but to reap its builder.
-    reap(&crew.0.remove(0)).at("wait for", "stage process")?;
+    let stage = crew.known.first().map(|stage| stage.pidfd.as_fd());
+    if let Some(stage) = stage
+        && poll_unless_stopped(stage, signals)? == Wake::Stop
+    {
+        return Ok(Launched::Stopped);
+    }
+    reap(&crew.known.remove(0)).at("wait for", "stage process")?;
     to_guest.send(&Frame::Go, &[])?;
     // The end of the stream: exec closed the guest's end.
-    if poll_unless_stopped(&to_guest, signals)? == Wake::Stop {
+    if poll_unless_stopped(to_guest.as_fd(), signals)? == Wake::Stop {
         return Ok(Launched::Stopped);
     }
     if let Some((frame, _)) = to_guest.receive()? {
@@ -121,12 +141,12 @@ pub fn launch(
             format_args!("{frame:?} after Go"),
         ));
     }
-    let Some(leader) = crew.0.pop() else {
+    let Some(leader) = crew.known.pop() else {
         return Ok(Launched::Stopped);
     };
     if exited(&leader) {
         // It died between Go and exec without a word: killed from outside.
-        crew.0.push(leader);
+        crew.known.push(leader);
         return Err(StepError::new(
             "init was killed before it ran:",
             plan.init.path.display(),
@@ -178,7 +198,7 @@ fn receive_unless_stopped(
     channel: &Channel,
     signals: &Signals,
 ) -> Result<Option<Received>, StepError> {
-    if poll_unless_stopped(channel, signals)? == Wake::Stop {
+    if poll_unless_stopped(channel.as_fd(), signals)? == Wake::Stop {
         return Ok(None);
     }
     match channel.receive()? {
@@ -189,14 +209,14 @@ fn receive_unless_stopped(
 
 #[derive(Debug, PartialEq, Eq)]
 enum Wake {
-    Frame,
+    Ready,
     Stop,
 }
 
-fn poll_unless_stopped(channel: &Channel, signals: &Signals) -> Result<Wake, StepError> {
+fn poll_unless_stopped(awaited: BorrowedFd, signals: &Signals) -> Result<Wake, StepError> {
     loop {
         let mut fds = [
-            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+            PollFd::new(awaited, PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, PollTimeout::NONE) {
@@ -208,7 +228,7 @@ fn poll_unless_stopped(channel: &Channel, signals: &Signals) -> Result<Wake, Ste
             return Ok(Wake::Stop);
         }
         if fds[0].any() == Some(true) {
-            return Ok(Wake::Frame);
+            return Ok(Wake::Ready);
         }
     }
 }

@@ -5,15 +5,21 @@
 //! and counted: a stuck journal must never hold the guest or this loop.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
 use crate::step::{At, StepError};
 
 const LINE_LIMIT: usize = 2048;
+/// Reads of one turn.
+const READS: usize = 16;
+/// How long the last words wait for the journal.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 const BACKLOG_LIMIT: usize = 256 << 10;
 
 /// Console and journal.
@@ -47,15 +53,20 @@ impl<'a> Console<'a> {
         (kind == libc::S_IFSOCK || kind == libc::S_IFIFO).then(|| self.output.as_fd())
     }
 
-    /// Takes all that the guest has written. EIO: no process has the terminal open just now.
-    pub fn read(&mut self) {
+    /// Takes what the guest has written, and says whether there may be more: a guest that writes without end must not
+    /// keep its supervisor from all else. EIO: no process has the terminal open just now.
+    pub fn read(&mut self) -> bool {
         let mut bytes = [0; 8192];
-        while let Ok(length @ 1..) = retry(|| nix::unistd::read(self.master, &mut bytes)) {
+        for _ in 0..READS {
+            let Ok(length @ 1..) = retry(|| nix::unistd::read(self.master, &mut bytes)) else {
+                return false;
+            };
             for line in self.cleaner.feed(&bytes[..length]) {
                 self.push(&line);
             }
             self.write();
         }
+        true
     }
 
     /// Writes out what is kept, as far as the journal takes it.
@@ -77,12 +88,23 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Writes the last, unfinished line.
+    /// Takes the last words of a guest that has ended. They often say why, so a busy journal gets some time for them.
     pub fn finish(&mut self) {
+        while self.read() {}
         if let Some(line) = self.cleaner.finish() {
             self.push(&line);
         }
         self.write();
+        let end = Instant::now() + FLUSH_LIMIT;
+        while !self.backlog.is_empty() {
+            let left = end.saturating_duration_since(Instant::now()).as_millis();
+            let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLOUT)];
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            if poll(&mut fds, timeout) != Ok(1) {
+                return;
+            }
+            self.write();
+        }
     }
 
     fn push(&mut self, line: &str) {
@@ -133,8 +155,13 @@ impl Cleaner {
     fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         for &byte in bytes {
-            let ended = self.escape == Escape::None && byte == b'\n';
-            self.take(byte);
+            // Whatever a sequence was to become: it does not swallow the next line.
+            let ended = byte == b'\n';
+            if ended {
+                self.escape = Escape::None;
+            } else {
+                self.take(byte);
+            }
             if ended || self.line.len() >= LINE_LIMIT {
                 lines.extend(self.finish());
             }
@@ -156,7 +183,6 @@ impl Cleaner {
             (Escape::Start, 0x20..=0x2f) => Escape::Start,
             (Escape::Start, _) => Escape::None,
             (Escape::Control, 0x40..=0x7e) => Escape::None,
-            (Escape::Control | Escape::Text, b'\n') => Escape::None,
             (Escape::Control, _) => Escape::Control,
             (Escape::Text, 0x07) => Escape::None,
             (Escape::Text, 0x1b) => Escape::EndOfText,
@@ -196,6 +222,10 @@ mod tests {
             (b"caf\xc3\xa9 \xc2\x9b31m\n", vec!["café 31m"]),
             (b"<0>panic\n", vec!["<0>panic"]),
             (b"\x1b[12\nnext\n", vec!["next"]),
+            (
+                b"a\x1b\nb\x1b]0;t\x1b\nc\x1b[1\nd\n",
+                vec!["a", "b", "c", "d"],
+            ),
             (b"unfinished", vec![]),
         ] {
             assert_eq!(

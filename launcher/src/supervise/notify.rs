@@ -6,6 +6,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
@@ -22,16 +23,22 @@ pub enum Told {
     Status(String),
 }
 
-/// The next message of `leader` that counts; others are dropped.
-pub fn receive(socket: BorrowedFd, leader: Pid) -> Option<Told> {
+/// Messages of one turn: any process of the guest may write to the socket, without end.
+const TURN: usize = 64;
+
+/// The next messages of `leader` that count; others are dropped.
+pub fn receive(socket: BorrowedFd, leader: Pid) -> Vec<Told> {
     let mut bytes = [0; 4096];
-    loop {
+    let mut all = Vec::new();
+    for _ in 0..TURN {
         let mut control = cmsg_space!(UnixCredentials);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         // Descriptors that a guest attaches find no room in the control buffer, so the kernel closes them.
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message =
-            recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags).ok()?;
+        let Ok(message) = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags)
+        else {
+            break;
+        };
         let sender = message.cmsgs().ok().and_then(|mut cmsgs| {
             cmsgs.find_map(|cmsg| match cmsg {
                 ControlMessageOwned::ScmCredentials(creds) => Some(creds.pid()),
@@ -42,9 +49,10 @@ pub fn receive(socket: BorrowedFd, leader: Pid) -> Option<Told> {
         if sender == Some(leader.as_raw())
             && let Some(told) = parse(&String::from_utf8_lossy(&bytes[..length]))
         {
-            return Some(told);
+            all.push(told);
         }
     }
+    all
 }
 
 /// `READY=1` outweighs a status in the same message.
@@ -55,6 +63,9 @@ fn parse(text: &str) -> Option<Told> {
     let status = text.lines().find_map(|line| line.strip_prefix("STATUS="))?;
     Some(Told::Status(printable(status, 200)))
 }
+
+/// How long a message waits for a systemd that is busy, `READY=1` excepted: a unit would never become active without it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells the host's systemd, when it listens. Without it nobody waits, so failure is no error.
 pub fn tell(text: &str) {
@@ -67,6 +78,8 @@ pub fn tell(text: &str) {
         None => SocketAddr::from_pathname(&path),
     };
     if let (Ok(address), Ok(socket)) = (address, UnixDatagram::unbound()) {
+        let patience = (!text.starts_with("READY=1")).then_some(PATIENCE);
+        let _ = socket.set_write_timeout(patience);
         let _ = socket.send_to_addr(text.as_bytes(), &address);
     }
 }
