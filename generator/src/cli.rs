@@ -14,6 +14,7 @@ mod show;
 mod status;
 mod unit_set;
 mod view;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -100,6 +101,9 @@ enum Verb {
     /// Apply and start what boot wants; for skep.service
     #[command(hide = true)]
     Boot,
+    /// Ask for an apply whenever a drop-in changes; for skep-dropins.service
+    #[command(hide = true)]
+    Watch,
 }
 
 #[derive(Debug, Args)]
@@ -241,6 +245,7 @@ fn dispatch(parsed: CommandLine) -> u8 {
     match parsed.verb {
         Verb::Apply(arguments) => unit_set::apply(&layout, &arguments, other_root),
         Verb::Boot => unit_set::boot(&layout),
+        Verb::Watch => watch::watch(&layout),
         Verb::Check(arguments) => check::check(&layout, &arguments, other_root),
         Verb::Show(arguments) => show::show(&layout, &arguments.name, other_root),
         Verb::Cat(arguments) => show::cat(&layout, &arguments),

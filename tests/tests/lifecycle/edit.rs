@@ -1,0 +1,255 @@
+//! Declarations that change while their containers run.
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Result, ensure};
+use skep_tests::{host::Host, wait::wait_until};
+
+use super::{BUSYBOX, SEEN, contains, loaded, property, started, wait_pending, waiting};
+
+/// Edits of declarations and drop-ins take effect with `systemctl restart` alone, and the host then comes to rest.
+pub(crate) fn by_itself(host: &Host) -> Result<()> {
+    host.sh("for d in a b; do mkdir -p /srv/life-$d; echo $d >/srv/life-$d/which; done")?
+        .ok()?;
+    let text = |source: &str| format!("{BUSYBOX}BindReadOnly=/srv/life-{source}:/mnt\n");
+    let guest = started(host, "life-edit", "BindReadOnly=/srv/life-a:/mnt\n")?;
+    let which = || guest.exec(&["cat", "/mnt/which"])?.ok();
+    ensure!(which()? == "a");
+    host.write(&guest.declaration(), text("b"))?;
+    wait_pending(host, "life-edit", "container")?;
+    ensure!(which()? == "a", "a running container changed");
+    guest.systemctl("restart")?;
+    ensure!(which()? == "b", "the restart did not take the edited bind");
+    ensure!(waiting(host, "life-edit")?.is_empty());
+
+    // The first one makes the directory, the others only change something in it.
+    let dropin = "/etc/skep/life-edit.container.d/10-name.conf";
+    for name in ["first", "second", "third"] {
+        host.write(dropin, format!("[Container]\nHostname={name}\n"))?;
+        wait_pending(host, "life-edit", "container")?;
+        guest.systemctl("restart")?;
+        let hostname = guest.exec(&["hostname"])?.ok()?;
+        ensure!(hostname == name, "{hostname} instead of {name}");
+        ensure!(waiting(host, "life-edit")?.is_empty());
+    }
+    host.exec(["rm", "-r", "/etc/skep/life-edit.container.d"])?
+        .ok()?;
+    wait_pending(host, "life-edit", "container")?;
+    comes_to_rest(host)?;
+    guest.finish()?;
+    host.sh("rm -r /srv/life-a /srv/life-b")?.ok().map(drop)
+}
+
+/// No run of apply triggers the next one.
+fn comes_to_rest(host: &Host) -> Result<()> {
+    let runs = || {
+        host.exec([
+            "systemctl",
+            "show",
+            "--property=InvocationID,ExecMainStartTimestampMonotonic",
+            "skep-apply.service",
+            "skep-settle.service",
+            "skep-dropins.service",
+        ])?
+        .ok()
+    };
+    sleep(Duration::from_secs(3));
+    let before = runs()?;
+    sleep(Duration::from_secs(5));
+    ensure!(before == runs()?, "still applying:\n{before}\n{}", runs()?);
+    Ok(())
+}
+
+/// Limits change on the running unit, and go back when they are no longer declared.
+pub(crate) fn live_limits(host: &Host) -> Result<()> {
+    let guest = started(
+        host,
+        "life-limits",
+        "[Service]\nMemoryMax=200M\nTasksMax=100\nCPUWeight=50\n",
+    )?;
+    let unit = guest.unit();
+    let limits = || -> Result<[String; 3]> {
+        Ok([
+            property(host, &unit, "MemoryMax")?,
+            property(host, &unit, "TasksMax")?,
+            property(host, &unit, "CPUWeight")?,
+        ])
+    };
+    let process = guest.property("MainPID")?;
+    let reached = |wanted: [&str; 3]| {
+        let mut now = limits()?;
+        let end = wait_until(SEEN, "the limits", || {
+            now = limits()?;
+            Ok((now == wanted).then_some(()))
+        });
+        ensure!(end.is_ok(), "{now:?} instead of {wanted:?}");
+        ensure!(guest.property("MainPID")? == process, "it was restarted");
+        ensure!(waiting(host, "life-limits")?.is_empty());
+        Ok(())
+    };
+    reached(["209715200", "100", "50"])?;
+    let edit = |service: &str| {
+        host.write(
+            &guest.declaration(),
+            format!("{BUSYBOX}[Service]\n{service}"),
+        )
+    };
+    edit("MemoryMax=300M\nTasksMax=200\nCPUWeight=70\n")?;
+    reached(["314572800", "200", "70"])?;
+    println!(
+        "live; memory.max in the unit's cgroup: {} (test hosts have no controllers: properties of the unit are judged)",
+        host.sh(&format!(
+            "cat /sys/fs/cgroup/machine.slice/{unit}/memory.max 2>/dev/null || echo none"
+        ))?
+        .stdout()
+    );
+    edit("")?;
+    reached(["infinity", "16384", "[not set]"])?;
+    host.exec(["systemctl", "daemon-reload"])?.ok()?;
+    reached(["infinity", "16384", "[not set]"])?;
+    guest.systemctl("restart")?;
+    ensure!(limits()? == ["infinity", "16384", "[not set]"]);
+    guest.finish()?;
+    let left = host
+        .sh("ls -d /run/systemd/system.control/skep@life-limits* 2>/dev/null || :")?
+        .stdout();
+    ensure!(left.is_empty(), "left behind: {left}");
+    Ok(())
+}
+
+/// What only a new unit has waits for `skep restart`, and says so.
+pub(crate) fn pending(host: &Host) -> Result<()> {
+    let guest = started(host, "life-pending", "[Unit]\nDescription=Old\n")?;
+    let process = guest.property("MainPID")?;
+    host.write(
+        &guest.declaration(),
+        format!("{BUSYBOX}Hostname=changed\n[Unit]\nDescription=New\n[Service]\nMemoryMax=1G\n"),
+    )?;
+    let said = host.exec(["skep", "apply"])?.ok()?;
+    contains(&said, &["life-pending", "skep restart life-pending"])?;
+    contains(
+        &waiting(host, "life-pending")?,
+        &["Description=", "container", "skep restart life-pending"],
+    )?;
+    let list = host.exec(["skep", "list"])?.ok()?;
+    contains(&list, &["life-pending", "restart"])?;
+    ensure!(guest.property("Description")? == "Old");
+    ensure!(guest.property("MemoryMax")? == "1073741824");
+    // The spec is taken by any restart, the unit is not.
+    guest.systemctl("restart")?;
+    ensure!(guest.exec(&["hostname"])?.ok()? == "changed");
+    let waits = waiting(host, "life-pending")?;
+    ensure!(
+        waits.contains("Description=") && !waits.contains("container"),
+        "{waits}"
+    );
+    host.exec(["skep", "restart", "life-pending"])?.ok()?;
+    ensure!(guest.property("Description")? == "New");
+    ensure!(guest.property("MemoryMax")? == "1073741824");
+    ensure!(guest.property("MainPID")? != process);
+    ensure!(waiting(host, "life-pending")?.is_empty());
+    guest.finish()
+}
+
+/// What is no longer declared goes: at once, when it stops, or stopped by `--prune`.
+pub(crate) fn removal(host: &Host) -> Result<()> {
+    let declare = |name: &str, text: &str| {
+        host.write(&format!("/etc/skep/{name}.container"), text)?;
+        host.exec(["skep", "apply"])
+    };
+    let undeclare = |name: &str, arguments: &str| {
+        host.sh(&format!(
+            "rm /etc/skep/{name}.container; skep apply {arguments}"
+        ))?
+        .ok()
+    };
+    let gone = |name: &str| {
+        wait_until(Duration::from_secs(5), "the unit to be forgotten", || {
+            Ok(loaded(host, &format!("skep@{name}.service"))?
+                .is_empty()
+                .then_some(()))
+        })?;
+        host.exec(["skep", "apply"])?.ok()?;
+        let spec = host.exec(["test", "-e", &format!("/run/skep/spec/{name}.json")])?;
+        ensure!(spec.status() == 1, "the spec file of {name} is still there");
+        Ok(())
+    };
+    declare("life-quiet", BUSYBOX)?.ok()?;
+    undeclare("life-quiet", "")?;
+    gone("life-quiet")?;
+
+    declare("life-wrong", "[Container]\nRoot=x\n")?;
+    ensure!(
+        host.exec(["systemctl", "start", "skep@life-wrong"])?
+            .status()
+            != 0
+    );
+    ensure!(property(host, "skep@life-wrong.service", "ActiveState")? == "failed");
+    undeclare("life-wrong", "")?;
+    gone("life-wrong")?;
+
+    for prune in [false, true] {
+        declare("life-runs", BUSYBOX)?.ok()?;
+        host.exec(["systemctl", "start", "skep@life-runs"])?.ok()?;
+        contains(&undeclare("life-runs", "")?, &["leave life-runs"])?;
+        contains(&waiting(host, "life-runs")?, &["no longer declared"])?;
+        ensure!(property(host, "skep@life-runs.service", "ActiveState")? == "active");
+        match prune {
+            false => host.exec(["systemctl", "stop", "skep@life-runs"])?.ok()?,
+            true => host.exec(["skep", "apply", "--prune"])?.ok()?,
+        };
+        gone("life-runs")?;
+    }
+    // One keeper and its parent while something is declared, none when nothing is.
+    for number in 0..5 {
+        declare(
+            "life-quiet",
+            &format!("{BUSYBOX}[Unit]\nDescription={number}\n"),
+        )?
+        .ok()?;
+    }
+    let keepers = loaded(host, "skep-declared*")?;
+    ensure!(keepers.len() == 2, "{keepers:?}");
+    undeclare("life-quiet", "")?;
+    wait_until(Duration::from_secs(5), "the keepers to go", || {
+        Ok(loaded(host, "skep-*.slice")?.is_empty().then_some(()))
+    })
+}
+
+/// Three ways to mask, each undone again.
+pub(crate) fn masks(host: &Host) -> Result<()> {
+    const UNIT: &str = "skep@life-mask.service";
+    host.write("/run/skep/life-mask.container", BUSYBOX)?;
+    host.exec(["skep", "apply"])?.ok()?;
+    for (mask, undo) in [
+        (
+            "ln -s /dev/null /etc/skep/life-mask.container",
+            "rm /etc/skep/life-mask.container",
+        ),
+        (
+            ": >/etc/skep/life-mask.container",
+            "rm /etc/skep/life-mask.container",
+        ),
+        (
+            "ln -s /dev/null /etc/systemd/system/skep@life-mask.service",
+            "rm /etc/systemd/system/skep@life-mask.service",
+        ),
+        (
+            "ln -s /dev/null /etc/systemd/system/skep@life-mask.service; systemctl daemon-reload",
+            "rm /etc/systemd/system/skep@life-mask.service; systemctl daemon-reload",
+        ),
+    ] {
+        ensure!(
+            property(host, UNIT, "LoadState")? == "loaded",
+            "before {mask}"
+        );
+        host.sh(&format!("{mask}; skep apply"))?.ok()?;
+        let start = host.exec(["systemctl", "start", UNIT])?;
+        ensure!(start.status() != 0, "started in spite of {mask}");
+        contains(&host.exec(["skep", "list"])?.ok()?, &["masked"])?;
+        host.sh(&format!("{undo}; skep apply"))?.ok()?;
+        host.exec(["systemctl", "start", UNIT])?.ok()?;
+        host.exec(["systemctl", "stop", UNIT])?.ok()?;
+    }
+    Ok(())
+}
