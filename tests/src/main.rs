@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use skep_tests::{
     artifact,
+    bench::{self, bench},
     command::code,
     host::{self, Host, Os, Wanted},
     progress::step,
@@ -36,6 +37,8 @@ enum Verb {
     Try,
     /// Run all checks and tests; with FILTER the tests whose names contain it
     Test { filter: Option<String> },
+    /// Measure skep next to systemd-nspawn and others, on a test host: a table, and target/bench.json
+    Bench(bench::Options),
     /// Test hosts: real systemd as PID 1 in namespaces
     #[command(subcommand)]
     Host(HostVerb),
@@ -106,6 +109,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::Package => println!("{}", artifact::package(&artifact::build()?)?.display()),
         Verb::Try => tryout::run_try()?,
         Verb::Test { filter } => suite::test(filter.as_deref())?,
+        Verb::Bench(options) => bench(&options)?,
         Verb::Host(verb) => return perform_host(verb),
         Verb::HostSupervise { name, delegated } => host::supervise(&name, delegated)?,
         Verb::HostBoot { name, count } => return host::boot(&name, count),
