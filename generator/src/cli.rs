@@ -54,7 +54,7 @@ const VERSION_LIMIT: Duration = Duration::from_secs(2);
     arg_required_else_help = true
 )]
 struct CommandLine {
-    /// Read the declarations below this directory (check, cat, show, apply --dry-run)
+    /// Read declarations below this directory
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -209,6 +209,11 @@ struct ExecArgs {
     /// Command and its arguments
     #[arg(value_name = "CMD", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
+}
+
+/// The definition of the command line, for whoever describes it.
+pub fn definition() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Runs the command line and says how it went.

@@ -194,7 +194,7 @@ fn check_names_line_key_and_cure() {
     let lines: Vec<&str> = run.out.lines().collect();
     assert_eq!(
         lines[0],
-        format!("{a}:4: Bnd=: unknown key; did you mean Bind=?")
+        format!("{a}:4: Bnd=: unknown key in [Container]; did you mean Bind=?")
     );
     assert!(
         lines[1].starts_with(&format!("{a}:5: Hostname=: ")),

@@ -25,6 +25,7 @@ const HOST_NEEDS: &[Need] = &[
     ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
     ("/usr/sbin/losetup", "mount"),
     ("/usr/share/doc/busybox-static", "busybox-static"),
+    ("/usr/bin/groff", "groff-base"),
 ];
 
 /// What the machine's own OS needs to be a test host itself (`self`) and a guest in one.

@@ -1,6 +1,7 @@
 //! `skep enable` and `skep disable`: a drop-in with `[Install]`.
 //!
-//! `systemctl enable` turns transient units down, so the declaration itself says what starts it.
+//! `systemctl enable` turns transient units down, so the declaration itself says what starts it. Nothing is applied
+//! afterwards: no property of a unit comes from `[Install]`, `skep boot` reads it, and so both verbs work without a bus.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};

@@ -396,15 +396,18 @@ impl Fake {
         let verb = header.member().unwrap().to_string();
         let (unit, _): (String, String) = message.body().deserialize()?;
         self.note(format!("{verb} {unit}"));
+        let known = {
+            let mut world = self.0.lock().unwrap();
+            let is_keeper = world.keepers.remove(&unit).is_some();
+            is_keeper || unit == "skep-declared.slice" || world.units.contains_key(&unit)
+        };
+        if !known {
+            let text = format!("Unit {unit} not found.");
+            let error = "org.freedesktop.systemd1.NoSuchUnit";
+            return connection.reply_error(&header, error, &text).await;
+        }
         let (job, result) = {
             let mut world = self.0.lock().unwrap();
-            let is_keeper = world.keepers.remove(&unit).is_some() || unit == "skep-declared.slice";
-            if !is_keeper && !world.units.contains_key(&unit) {
-                let text = format!("Unit {unit} not found.");
-                drop(world);
-                let error = "org.freedesktop.systemd1.NoSuchUnit";
-                return connection.reply_error(&header, error, &text).await;
-            }
             let end = world.faults.iter().find_map(|fault| match fault {
                 Fault::Ends(name, end) if *name == unit => Some(*end),
                 _ => None,
