@@ -5,6 +5,8 @@
 
 #[path = "declarations/golden.rs"]
 mod golden;
+#[path = "declarations/mutate.rs"]
+mod mutate;
 #[path = "declarations/search.rs"]
 mod search;
 #[path = "declarations/wrong.rs"]

@@ -145,7 +145,10 @@ fn hostname(text: &str) -> Result<String, String> {
         ));
     }
     if !text.split('.').all(label) {
-        return Err(format!("not a host name: {}", quoted(text)));
+        return Err(format!(
+            "not a host name: {}; write labels of letters, digits and \"-\", joined by \".\"",
+            quoted(text)
+        ));
     }
     Ok(text.to_owned())
 }

@@ -327,7 +327,7 @@ const WRONG: &[(&[u8], u32, &str)] = &[
     (
         b"[Unit]\nAfter=db\n",
         2,
-        "did you mean db.service or db.container?",
+        "write db.service, db.target or, for a container, db.container",
     ),
     (
         b"[Unit]\nAfter=bad.container\n",
@@ -349,7 +349,7 @@ const WRONG: &[(&[u8], u32, &str)] = &[
     (
         b"[Install]\nWantedBy=machines\n",
         2,
-        "did you mean machines.service",
+        "write machines.service, machines.target",
     ),
     (
         b"[Install]\nWantedBy=machines.targte\n",
@@ -416,11 +416,7 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         2,
         "the prefix + is not supported",
     ),
-    (
-        b"[Service]\nSlice=machine\n",
-        2,
-        "did you mean machine.service",
-    ),
+    (b"[Service]\nSlice=machine\n", 2, "write machine.service"),
     (
         b"[Service]\nSlice=web.service\n",
         2,

@@ -30,7 +30,7 @@ pub(crate) fn unit(text: &str) -> Result<String, String> {
     let wrong = |why: String| Err(format!("not a unit name: {}; {why}", quoted(text)));
     let Some((stem, suffix)) = text.rsplit_once('.') else {
         return wrong(format!(
-            "it has no suffix; did you mean {text}.service or {text}.container?"
+            "it has no suffix; write {text}.service, {text}.target or, for a container, {text}.container"
         ));
     };
     if !SUFFIXES.contains(&suffix) {
@@ -96,7 +96,10 @@ mod tests {
         }
         assert_eq!(unit("web.container").as_deref(), Ok("skep@web.service"));
         let cases = [
-            ("web", "did you mean web.service or web.container?"),
+            (
+                "web",
+                "write web.service, web.target or, for a container, web.container",
+            ),
             ("web.servce", "did you mean web.service?"),
             ("web.txt", "suffix .txt"),
             ("a b.service", "' '"),
