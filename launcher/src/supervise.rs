@@ -19,6 +19,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::exec::parent::Running;
 use crate::plan::LaunchPlan;
+use crate::plan::init::InitKind;
 use crate::step::{At, StepError};
 use crate::supervise::console::Console;
 use crate::supervise::notify::Told;
@@ -60,7 +61,11 @@ pub fn supervise(
         plan,
         running,
         publisher,
-        machine: Machine::new(plan.init.notify_ready, plan.init.kind.will_hear()),
+        machine: Machine::new(
+            plan.init.notify_ready,
+            plan.init.kind.will_hear(),
+            plan.init.kind == InitKind::Systemd,
+        ),
         started: Instant::now(),
         probe_at: None,
         outcome: None,

@@ -86,13 +86,17 @@ fn declared_init(
             "open Init=",
             format_args!("{} in {}", init.display(), tree.display()),
         )
-        .map(|name| (init.to_owned(), InitKind::of_program(&name)))
+        .map(|name| (init.to_owned(), InitKind::of_program(&name, init)))
 }
 
 fn detect_init(root: BorrowedFd, tree: &Path) -> Result<(PathBuf, InitKind), StepError> {
     for candidate in CANDIDATES {
         match executable(root, Path::new(candidate)) {
-            Ok(name) => return Ok((PathBuf::from(candidate), InitKind::of_program(&name))),
+            Ok(name) => {
+                let path = PathBuf::from(candidate);
+                let kind = InitKind::of_program(&name, &path);
+                return Ok((path, kind));
+            }
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
             Err(err) => {
                 return Err(err).at(

@@ -1,7 +1,7 @@
 //! Kinds of init: how each is found, becomes ready and is asked to shut down.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 use skep_spec::ContainerSpec;
@@ -37,9 +37,17 @@ pub enum InitKind {
 }
 
 impl InitKind {
-    /// The kind of the program with this file name, all links resolved.
-    pub fn of_program(name: &str) -> InitKind {
+    /// The kind of the program with this file name, all links resolved, that is called as `called`: the name by which
+    /// BusyBox runs as one of its other applets.
+    pub fn of_program(name: &str, called: &Path) -> InitKind {
         match name {
+            "busybox" | "busybox.static"
+                if !["init", "linuxrc", name]
+                    .iter()
+                    .any(|init| called.ends_with(init)) =>
+            {
+                InitKind::Other
+            }
             "systemd" => InitKind::Systemd,
             "busybox" | "busybox.static" => InitKind::Busybox,
             "init" => InitKind::Sysvinit,
@@ -137,5 +145,24 @@ impl fmt::Display for Init {
             "init {:?} ({}), ready {ready}, shut down by signal {}",
             self.argv, self.kind, self.kill_signal
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busybox_is_what_it_is_called() {
+        for (name, called, want) in [
+            ("busybox", "/sbin/init", InitKind::Busybox),
+            ("busybox", "/linuxrc", InitKind::Busybox),
+            ("busybox.static", "/bin/busybox.static", InitKind::Busybox),
+            ("busybox", "/bin/sh", InitKind::Other),
+            ("systemd", "/sbin/init", InitKind::Systemd),
+        ] {
+            let got = InitKind::of_program(name, Path::new(called));
+            assert_eq!(got, want, "{called}");
+        }
     }
 }

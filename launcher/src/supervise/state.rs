@@ -14,6 +14,10 @@ const HEARING_LIMIT: Duration = Duration::from_secs(4);
 /// How long after its start an unknown init may take to install a handler, if it ever does.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// After which time the shutdown signal is sent once more, to an init that takes it as often as it comes: one that is
+/// just executing itself anew has lost the first. Doubled each time.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Between two looks whether the init hears.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -81,7 +85,11 @@ pub enum Outcome {
 enum Phase {
     Booting,
     Running,
-    Stopping { asked: Duration, signalled: bool },
+    Stopping {
+        asked: Duration,
+        /// Once the signal was sent: the pause before it is sent again.
+        signalled: Option<Duration>,
+    },
 }
 
 /// The machine.
@@ -90,16 +98,18 @@ pub struct Machine {
     phase: Phase,
     announces: bool,
     will_hear: bool,
+    repeats: bool,
 }
 
 impl Machine {
     /// A container that has just been started. `announces`: its init says when it is ready. `will_hear`: its init is of a
-    /// kind that installs a handler for the shutdown signal.
-    pub fn new(announces: bool, will_hear: bool) -> Machine {
+    /// kind that installs a handler for the shutdown signal. `repeats`: to which that signal may be sent again.
+    pub fn new(announces: bool, will_hear: bool, repeats: bool) -> Machine {
         Machine {
             phase: Phase::Booting,
             announces,
             will_hear,
+            repeats,
         }
     }
 
@@ -116,7 +126,7 @@ impl Machine {
             (Event::StopRequested, Phase::Booting | Phase::Running) => {
                 self.phase = Phase::Stopping {
                     asked: now,
-                    signalled: false,
+                    signalled: None,
                 };
                 vec![Reaction::Stopping, Reaction::Probe]
             }
@@ -125,9 +135,16 @@ impl Machine {
                 Event::Hears(hears),
                 Phase::Stopping {
                     asked,
-                    signalled: false,
+                    signalled: None,
                 },
             ) => self.heard(hears, asked, now),
+            (
+                Event::Hears(hears),
+                Phase::Stopping {
+                    asked,
+                    signalled: Some(pause),
+                },
+            ) => self.again(hears, asked, pause),
             (Event::Ended(end), phase) => vec![Reaction::Finish(outcome(end, phase))],
             (Event::Ready | Event::Status(_) | Event::Hears(_), _) => Vec::new(),
         }
@@ -142,14 +159,35 @@ impl Machine {
         if hears || !patient {
             self.phase = Phase::Stopping {
                 asked,
-                signalled: true,
+                signalled: Some(AGAIN),
             };
         }
         match (hears, patient) {
+            (true, _) if self.repeats => vec![Reaction::Shutdown, Reaction::ProbeAfter(AGAIN)],
             (true, _) => vec![Reaction::Shutdown],
             (false, true) => vec![Reaction::ProbeAfter(LOOK)],
             (false, false) => vec![Reaction::Kill],
         }
+    }
+}
+
+impl Machine {
+    /// An init that hears the signal at last takes it now; one that does not, such as the final stage of a shutdown, is
+    /// looked at again.
+    fn again(&mut self, hears: bool, asked: Duration, pause: Duration) -> Vec<Reaction> {
+        if !self.repeats {
+            return Vec::new();
+        }
+        let pause = if hears { pause * 2 } else { pause };
+        self.phase = Phase::Stopping {
+            asked,
+            signalled: Some(pause),
+        };
+        let mut reactions = vec![Reaction::ProbeAfter(pause)];
+        if hears {
+            reactions.insert(0, Reaction::Shutdown);
+        }
+        reactions
     }
 }
 
@@ -169,7 +207,7 @@ mod tests {
     use super::*;
 
     fn run(will_hear: bool, events: &[(u64, Event)]) -> Vec<Reaction> {
-        let mut machine = Machine::new(true, will_hear);
+        let mut machine = Machine::new(true, will_hear, false);
         let at = Duration::from_millis;
         events
             .iter()
@@ -224,6 +262,23 @@ mod tests {
             run(true, &[(0, stop.clone()), (1, stop)])[2..],
             [Reaction::Kill]
         );
+    }
+
+    #[test]
+    fn a_lost_signal_is_sent_again() {
+        let mut machine = Machine::new(true, true, true);
+        let mut next = |event, s| machine.next(event, Duration::from_secs(s));
+        let sent = |s| {
+            vec![
+                Reaction::Shutdown,
+                Reaction::ProbeAfter(Duration::from_secs(s)),
+            ]
+        };
+        next(Event::StopRequested, 10);
+        assert_eq!(next(Event::Hears(true), 10), sent(1));
+        assert_eq!(next(Event::Hears(true), 11), sent(2));
+        assert_eq!(next(Event::Hears(false), 13), sent(2)[1..]);
+        assert_eq!(next(Event::Hears(true), 15), sent(4));
     }
 
     #[test]

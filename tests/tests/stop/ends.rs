@@ -26,8 +26,8 @@ pub(super) fn reboots_busybox(host: &Host) -> Result<()> {
     let text = "[Container]\nRoot=/var/lib/machines/busybox\n";
     let guest = Guest::declare(host, "reboot-busybox", text)?;
     // Without -f BusyBox sleeps for two seconds of each shutdown.
-    reboots(host, &guest, &["/bin/reboot", "-f"])?;
-    reboot(&guest, &["/bin/reboot"])?;
+    reboots(host, &guest, &["/sbin/reboot", "-f"])?;
+    reboot(&guest, &["/sbin/reboot"])?;
     guest.finish()
 }
 
@@ -102,7 +102,7 @@ pub(super) fn powers_off(host: &Host) -> Result<()> {
         ),
         (
             BUSYBOX,
-            &[["/bin/poweroff", "-d0"], ["/bin/halt", "-d0"]][..],
+            &[["/sbin/poweroff", "-d0"], ["/bin/halt", "-d0"]][..],
         ),
     ] {
         let guest = Guest::declare(host, "power", text)?;

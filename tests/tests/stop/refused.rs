@@ -11,7 +11,7 @@ const TREE: &str = "Root=/var/lib/machines/busybox\n";
 const CASES: &[(&str, &str, &[&str])] = &[
     (
         "bind",
-        "Root=/var/lib/machines/busybox\nBind=/nowhere:/mnt\n",
+        "Root=/var/lib/machines/refused-ids\nBind=/nowhere:/mnt\n",
         &["Bind=/nowhere", "ENOENT", "create it"],
     ),
     ("overlay", "Root=/\n", &["idmap"]),
@@ -34,7 +34,7 @@ const CASES: &[(&str, &str, &[&str])] = &[
     (
         "ids",
         "Root=/var/lib/machines/refused-ids\nPrivateUsers=196608000\n",
-        &["196608000", "in use"],
+        &["196608000", "refused-holder"],
     ),
 ];
 
@@ -61,7 +61,11 @@ pub(super) fn table(host: &Host) -> Result<()> {
 
 fn refused(host: &Host, name: &str, text: &str, words: &[&str]) -> Result<()> {
     let text = format!("[Container]\n{text}");
-    let guest = Guest::declare(host, &format!("refused-{name}"), &text).context("declare")?;
+    let good = "[Container]\nRoot=/var/lib/machines/refused-ids\n";
+    let guest = Guest::declare(host, &format!("refused-{name}"), good).context("declare")?;
+    host.write(&guest.declaration(), text)?;
+    // Its status is 1 for what is refused before the launch already.
+    host.exec(["skep", "apply"])?;
     let unit = guest.unit();
     let (done, time) = timed(|| host.exec(["systemctl", "start", &unit]));
     let (done, status) = (done?, guest.status()?);
