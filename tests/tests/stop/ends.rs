@@ -18,6 +18,13 @@ pub(super) fn reboots_debian(host: &Host) -> Result<()> {
     let text = "[Container]\nRoot=/var/lib/machines/debian-12\n";
     let guest = Guest::declare(host, "reboot-debian", text)?;
     reboots(host, &guest, &["systemctl", "--no-block", "reboot"])?;
+    // Fails until systemd has its bus.
+    wait_until(Duration::from_secs(20), "the last boot", || {
+        let state = guest.exec(&["systemctl", "is-system-running", "--wait"])?;
+        Ok(["running", "degraded"]
+            .contains(&state.stdout().as_str())
+            .then_some(()))
+    })?;
     guest.is_running()?;
     guest.finish()
 }
@@ -64,8 +71,7 @@ fn reboots(host: &Host, guest: &Guest<'_>, command: &[&str]) -> Result<()> {
 /// One reboot from inside, until the next boot can be entered.
 fn reboot(guest: &Guest<'_>, command: &[&str]) -> Result<()> {
     let before = boot_id(guest)?;
-    // The command may be killed by what it asks for.
-    let _ = guest.exec(command)?;
+    let mut asked = false;
     wait_until(Duration::from_secs(30), "the next boot", || {
         let state = guest.property("ActiveState")?;
         ensure!(
@@ -73,7 +79,12 @@ fn reboot(guest: &Guest<'_>, command: &[&str]) -> Result<()> {
             "{state} in a reboot\n{}",
             guest.status()?
         );
-        Ok(boot_id(guest).is_ok_and(|id| id != before).then_some(()))
+        if boot_id(guest).is_ok_and(|id| id != before) {
+            return Ok(Some(()));
+        }
+        // Early in its boot systemd takes no requests; later the command may be killed by what it asks for.
+        asked = asked || guest.exec(command)?.status() != 1;
+        Ok(None)
     })
 }
 

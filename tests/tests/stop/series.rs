@@ -60,6 +60,14 @@ pub(super) fn busybox(host: &Host) -> Result<()> {
         .collect();
     measure(host, &format!("{script}wait\n"), DELAYS.len(), TIMES)?;
     guests.iter().try_for_each(works)?;
+    // Each looks at the whole host when it finishes.
+    let stops = guests.iter().map(Guest::unit);
+    host.exec(
+        ["systemctl".to_owned(), "stop".to_owned()]
+            .into_iter()
+            .chain(stops),
+    )?
+    .ok()?;
     guests.into_iter().rev().try_for_each(Guest::finish)
 }
 
