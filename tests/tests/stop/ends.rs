@@ -119,6 +119,8 @@ pub(super) fn powers_off(host: &Host) -> Result<()> {
         let guest = Guest::declare(host, "power", text)?;
         for command in commands {
             guest.systemctl("start")?;
+            // BusyBox is ready when it runs: a request in its first moment finds no handler yet.
+            std::thread::sleep(Duration::from_millis(500));
             let _ = guest.exec(command)?;
             ended(&guest, Duration::from_secs(10))?;
             ensure_state(&guest, "inactive", "success")?;
