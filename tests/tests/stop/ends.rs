@@ -204,10 +204,12 @@ pub(super) fn second_signal(host: &Host) -> Result<()> {
     ended(&guest, Duration::from_secs(2))?;
     println!("ended {time:?} after the second signal");
     ensure_state(&guest, "inactive", "success")?;
-    // To all processes, the launcher among them: a stop.
+    // Not to all processes: SIGTERM makes the guest's own systemd execute itself anew, and one that does so within the
+    // first moments of its shutdown does not always finish it before TimeoutStopSec=.
     guest.redeclare(DEBIAN)?;
     guest.systemctl("start")?;
-    guest.systemctl("kill")?;
+    host.exec(["systemctl", "kill", "--kill-who=main", &unit])?
+        .ok()?;
     ended(&guest, Duration::from_secs(10))?;
     ensure_state(&guest, "inactive", "success")?;
     guest.finish()
