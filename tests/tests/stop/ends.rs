@@ -113,7 +113,7 @@ pub(super) fn powers_off(host: &Host) -> Result<()> {
         ),
         (
             BUSYBOX,
-            &[["/sbin/poweroff", "-d0"], ["/bin/halt", "-d0"]][..],
+            &[["/sbin/poweroff", "-d0"], ["/sbin/halt", "-d0"]][..],
         ),
     ] {
         let guest = Guest::declare(host, "power", text)?;
@@ -121,7 +121,9 @@ pub(super) fn powers_off(host: &Host) -> Result<()> {
             guest.systemctl("start")?;
             // BusyBox is ready when it runs: a request in its first moment finds no handler yet.
             std::thread::sleep(Duration::from_millis(500));
-            let _ = guest.exec(command)?;
+            // The command may be killed by what it asks for, but it must be there.
+            let status = guest.exec(command)?.status();
+            ensure!(status != 127, "there is no {command:?}");
             ended(&guest, Duration::from_secs(10))?;
             ensure_state(&guest, "inactive", "success")?;
         }
