@@ -111,6 +111,8 @@ pub(crate) enum Syntax {
     Timeout(&'static str),
     /// Bytes, base 1024, at least the number; percentages go to the second property.
     Memory(&'static str, &'static str, u64),
+    /// The same without percentages: systemd has no property for them.
+    Bytes(&'static str, u64),
     /// Number of tasks.
     Tasks(&'static str),
     /// Percentage of one CPU, unbounded.

@@ -129,6 +129,7 @@ fn property(syntax: Syntax, text: &str, own: &str) -> Result<Vec<Property>, Stri
         Syntax::Time(name) => one(name, Value::U64(time::span(text)?)),
         Syntax::Timeout(name) => one(name, Value::U64(timeout(text)?)),
         Syntax::Memory(name, scaled, min) => memory(name, scaled, min, text)?,
+        Syntax::Bytes(name, min) => one(name, Value::U64(bytes(text, min)?)),
         Syntax::Tasks(name) => one(name, Value::U64(tasks(text)?)),
         Syntax::Quota(name) => one(name, Value::U64(quota(text)?)),
         Syntax::Pressure(name) => match scale(text) {
@@ -182,25 +183,34 @@ fn memory(
     min: u64,
     text: &str,
 ) -> Result<Vec<Property>, String> {
-    let too_small = || format!("{} is below the least possible, {min} byte", quoted(text));
     match scale(text) {
-        Some(share) => {
-            let share = share?;
-            if u64::from(share) < min {
-                Err(too_small())
-            } else {
-                Ok(one(scaled, Value::U32(share)))
-            }
-        }
-        None => {
-            let bytes = size(text, Base::Binary)?;
-            if bytes < min {
-                Err(too_small())
-            } else {
-                Ok(one(name, Value::U64(bytes)))
-            }
-        }
+        Some(share) => match share? {
+            share if u64::from(share) < min => Err(too_small(text, min)),
+            share => Ok(one(scaled, Value::U32(share))),
+        },
+        None => Ok(one(name, Value::U64(at_least(text, min)?))),
     }
+}
+
+fn bytes(text: &str, min: u64) -> Result<u64, String> {
+    match scale(text) {
+        Some(_) => Err(format!(
+            "systemd takes no percentage over D-Bus here: {}; write bytes, as 512M",
+            quoted(text)
+        )),
+        None => at_least(text, min),
+    }
+}
+
+fn at_least(text: &str, min: u64) -> Result<u64, String> {
+    match size(text, Base::Binary)? {
+        bytes if bytes < min => Err(too_small(text, min)),
+        bytes => Ok(bytes),
+    }
+}
+
+fn too_small(text: &str, min: u64) -> String {
+    format!("{} is below the least possible, {min} byte", quoted(text))
 }
 
 /// A percentage would be right until the next daemon-reload: systemd writes a tenth of it into the unit it reads back

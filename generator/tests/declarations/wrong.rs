@@ -359,6 +359,7 @@ const WRONG: &[(&[u8], u32, &str)] = &[
     // Resources.
     (b"[Service]\nMemoryMax=2GB\n", 2, "write 2G"),
     (b"[Service]\nMemoryMax=150%\n", 2, "more than 100%"),
+    (b"[Service]\nStartupMemoryMax=95%\n", 2, "no percentage"),
     (b"[Service]\nMemoryMax=0\n", 2, "below the least possible"),
     (b"[Service]\nCPUWeight=0\n", 2, "between 1 and 10000"),
     (b"[Service]\nCPUQuota=2\n", 2, "not a percentage"),

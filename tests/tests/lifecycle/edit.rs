@@ -9,10 +9,10 @@ use super::{BUSYBOX, SEEN, contains, loaded, property, started, wait_pending, wa
 
 /// Edits of declarations and drop-ins take effect with `systemctl restart` alone, and the host then comes to rest.
 pub(crate) fn by_itself(host: &Host) -> Result<()> {
-    host.sh("for d in a b; do mkdir -p /srv/life-$d; echo $d >/srv/life-$d/which; done")?
+    host.sh("for d in a b; do mkdir -p /run/life-$d; echo $d >/run/life-$d/which; done")?
         .ok()?;
-    let text = |source: &str| format!("{BUSYBOX}BindReadOnly=/srv/life-{source}:/mnt\n");
-    let guest = started(host, "life-edit", "BindReadOnly=/srv/life-a:/mnt\n")?;
+    let text = |source: &str| format!("{BUSYBOX}BindReadOnly=/run/life-{source}:/mnt\n");
+    let guest = started(host, "life-edit", "BindReadOnly=/run/life-a:/mnt\n")?;
     let which = || guest.exec(&["cat", "/mnt/which"])?.ok();
     ensure!(which()? == "a");
     host.write(&guest.declaration(), text("b"))?;
@@ -37,7 +37,7 @@ pub(crate) fn by_itself(host: &Host) -> Result<()> {
     wait_pending(host, "life-edit", "container")?;
     comes_to_rest(host)?;
     guest.finish()?;
-    host.sh("rm -r /srv/life-a /srv/life-b")?.ok().map(drop)
+    host.sh("rm -r /run/life-a /run/life-b")?.ok().map(drop)
 }
 
 /// No run of apply triggers the next one.

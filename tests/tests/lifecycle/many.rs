@@ -155,9 +155,9 @@ pub(crate) fn wrong(host: &Host) -> Result<()> {
     }
     ensure!(count >= 60, "{count} wrong declarations");
     // Paths that systemd would not read back at a reload order nothing, and do not harm the unit.
-    host.sh("for name in 'a b' 'a%b' \"a'b\" 'a\"b'; do mkdir -p \"/srv/life-odd/$name\"; done")?
+    host.sh("for name in 'a b' 'a%b' \"a'b\" 'a\"b'; do mkdir -p \"/run/life-odd/$name\"; done")?
         .ok()?;
-    let odd = "Bind=\"/srv/life-odd/a b\"\nBind=/srv/life-odd/a%%b\nBind=\"/srv/life-odd/a'b\"\nBind='/srv/life-odd/a\"b'\n";
+    let odd = "Bind=\"/run/life-odd/a b\"\nBind=/run/life-odd/a%%b\nBind=\"/run/life-odd/a'b\"\nBind='/run/life-odd/a\"b'\n";
     host.write("/etc/skep/life-good.container", format!("{BUSYBOX}{odd}"))?;
     let applied = host.exec(["skep", "apply"])?;
     ensure!(
@@ -209,11 +209,11 @@ pub(crate) fn wrong(host: &Host) -> Result<()> {
         )?;
     }
     let odd = host
-        .exec(["skep", "exec", "life-good", "--", "ls", "/srv/life-odd"])?
+        .exec(["skep", "exec", "life-good", "--", "ls", "/run/life-odd"])?
         .ok()?;
     ensure!(odd.lines().count() == 4, "{odd}");
     host.exec(["systemctl", "stop", "skep@life-good"])?.ok()?;
     println!("{count} wrong declarations failed alone");
     clean(host)?;
-    host.exec(["rm", "-r", "/srv/life-odd"])?.ok().map(drop)
+    host.exec(["rm", "-r", "/run/life-odd"])?.ok().map(drop)
 }

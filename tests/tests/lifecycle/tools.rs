@@ -35,17 +35,18 @@ const VOLATILE: &[&str] = &[
 /// Properties of a unit, each value as a sorted list of words.
 fn properties(host: &Host, unit: &str) -> Result<BTreeMap<String, Vec<String>>> {
     let shown = host.exec(["systemctl", "show", "--all", unit])?.ok()?;
-    let pairs = shown.lines().filter_map(|line| line.split_once('='));
-    let steady = pairs.filter(|(name, _)| !VOLATILE.iter().any(|part| name.contains(part)));
-    Ok(steady
-        .map(|(name, value)| {
-            let mut words: Vec<String> = value.split(' ').map(str::to_owned).collect();
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // A list may come as one line per item.
+    for (name, value) in shown.lines().filter_map(|line| line.split_once('=')) {
+        if !VOLATILE.iter().any(|part| name.contains(part)) {
+            let words = value.split(' ').map(str::to_owned);
             // The keeper's name changes with its generation.
-            words.retain(|word| !word.starts_with("skep-declared"));
-            words.sort();
-            (name.to_owned(), words)
-        })
-        .collect())
+            let words = words.filter(|word| !word.starts_with("skep-declared"));
+            all.entry(name.to_owned()).or_default().extend(words);
+        }
+    }
+    all.values_mut().for_each(|words| words.sort());
+    Ok(all)
 }
 
 /// Neither kind of reload changes a unit, and apply then finds nothing to do.
