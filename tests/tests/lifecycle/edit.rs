@@ -20,6 +20,13 @@ pub(crate) fn by_itself(host: &Host) -> Result<()> {
     ensure!(which()? == "a", "a running container changed");
     guest.systemctl("restart")?;
     ensure!(which()? == "b", "the restart did not take the edited bind");
+    // Which mounts have to be there first is the unit's business: only a new unit has that.
+    let waits = waiting(host, "life-edit")?;
+    ensure!(
+        waits.starts_with("RequiresMountsFor=; "),
+        "pending after a restart: {waits}"
+    );
+    host.exec(["skep", "restart", "life-edit"])?.ok()?;
     ensure!(waiting(host, "life-edit")?.is_empty());
 
     // The first one makes the directory, the others only change something in it.
