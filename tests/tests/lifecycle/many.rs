@@ -217,6 +217,9 @@ pub(crate) fn wrong(host: &Host) -> Result<()> {
         .ok()?;
     ensure!(odd.lines().count() == 4, "{odd}");
     host.exec(["systemctl", "stop", "skep@life-good"])?.ok()?;
+    // Writing them one by one was a storm of edits.
+    let timer = property(host, "skep-settle.timer", "Result")?;
+    ensure!(timer == "success", "skep-settle.timer: {timer}");
     println!("{count} wrong declarations failed alone");
     clean(host)?;
     host.exec(["rm", "-r", "/run/life-odd"])?.ok().map(drop)
