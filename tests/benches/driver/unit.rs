@@ -30,7 +30,7 @@ pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(directory)?;
     fs::write(
         format!("{directory}/bench.conf"),
-        "[Service]\nTimeoutStopSec=10\n",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nTimeoutStopSec=10\n",
     )?;
     fs::create_dir_all("/run/systemd/nspawn")?;
     systemctl(&["daemon-reload"])?;
@@ -85,7 +85,9 @@ pub(crate) fn declare(names: &[String], ready: bool) -> Result<()> {
     fs::create_dir_all("/run/skep")?;
     for name in names {
         let answer = if ready { "yes" } else { "no" };
-        let ours = format!("[Container]\nRoot={MACHINES}/{name}\nNotifyReady={answer}\n");
+        let ours = format!(
+            "[Unit]\nStartLimitIntervalSec=0\n[Container]\nRoot={MACHINES}/{name}\nNotifyReady={answer}\n"
+        );
         fs::write(format!("/run/skep/{name}.container"), ours)?;
         let theirs =
             format!("[Exec]\nNotifyReady={answer}\n[Network]\nPrivate=yes\nVirtualEthernet=no\n");
