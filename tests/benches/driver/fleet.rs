@@ -8,8 +8,8 @@ use skep_tests::bench::figure::{Row, Unit};
 use crate::{
     times,
     unit::{
-        MACHINES, copy_busybox, declare, ensure_active, kill_nspawn, nspawn_unit, property,
-        skep_unit, systemctl_all, withdraw,
+        MACHINES, copy_busybox, declare, declare_sleeping, ensure_active, kill_nspawn, nspawn_unit,
+        property, skep_unit, systemctl_all, withdraw,
     },
 };
 
@@ -99,9 +99,9 @@ pub(crate) fn many_files() -> Result<Vec<Row>> {
         copy_busybox(name)?;
     }
     fill(&Path::new(MACHINES).join("bench-many/srv"))?;
-    declare(&names, false)?;
+    declare_sleeping(&names)?;
     let mut samples = [Vec::new(), Vec::new()];
-    for round in 0..=2 * ROUNDS {
+    for round in 0..=5 * ROUNDS {
         for (name, samples) in names.iter().zip(&mut samples) {
             let units = [skep_unit(name)];
             let time = systemctl_all("start", &units)?;

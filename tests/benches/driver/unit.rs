@@ -96,6 +96,18 @@ pub(crate) fn declare(names: &[String], ready: bool) -> Result<()> {
     capture(&mut program("skep", ["apply"])).map(drop)
 }
 
+/// Declares containers with the least that stays up: an init that sleeps.
+pub(crate) fn declare_sleeping(names: &[String]) -> Result<()> {
+    for name in names {
+        let text = format!(
+            "[Unit]\nStartLimitIntervalSec=0\n[Container]\nRoot={MACHINES}/{name}\nInit=/bin/sleep\nParameters=1000000\n"
+        );
+        fs::write(format!("/run/skep/{name}.container"), text)?;
+        fs::write(format!("/run/systemd/nspawn/{name}.nspawn"), "")?;
+    }
+    capture(&mut program("skep", ["apply"])).map(drop)
+}
+
 /// Takes declarations back.
 pub(crate) fn withdraw(names: &[String]) -> Result<()> {
     for name in names {

@@ -168,7 +168,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         name: "files",
-        title: "systemctl start of a busybox system by the number of files in its tree",
+        title: "systemctl start by the number of files in the tree",
         targets: &[times("skep@, 200,000 files", 1.1, "skep@, 400 files")],
     },
 ];
