@@ -63,7 +63,7 @@ pub fn bench(options: &Options) -> Result<()> {
     })?;
     let measured = measure(&host, &driver, options);
     let down = step("the test host goes down", || host.down());
-    let report = measured?;
+    let (report, complete) = measured?;
     down?;
     let json = serde_json::to_string_pretty(&report)?;
     let file = place::target()?.join("bench.json");
@@ -77,6 +77,9 @@ pub fn bench(options: &Options) -> Result<()> {
         note(format_args!("target missed: {missed}"));
     }
     note(format_args!("as JSON: {}", file.display()));
+    if !complete {
+        bail!("some sections could not be measured");
+    }
     Ok(())
 }
 
@@ -111,7 +114,7 @@ fn build_driver() -> Result<PathBuf> {
         .context("cargo names no executable of the bench driver")
 }
 
-fn measure(host: &Host, driver: &std::path::Path, options: &Options) -> Result<Report> {
+fn measure(host: &Host, driver: &std::path::Path, options: &Options) -> Result<(Report, bool)> {
     host.write(DRIVER, fs::read(driver)?)?;
     host.exec(["chmod", "755", DRIVER])?.ok()?;
     // A unit of its own: programs that make cgroups need one that is theirs.
@@ -135,18 +138,19 @@ fn measure(host: &Host, driver: &std::path::Path, options: &Options) -> Result<R
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run the bench driver")?;
-    if !output.status.success() {
-        bail!(
-            "the bench driver failed with status {}",
-            code(output.status)
-        );
-    }
     let lines = String::from_utf8(output.stdout)?;
     let rows = lines
         .lines()
         .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
     let rows = rows.collect::<Result<Vec<Row>>>()?;
-    Ok(Report::new(origin(host)?, &rows))
+    let complete = output.status.success();
+    if !complete {
+        note(format_args!(
+            "the bench driver failed with status {}",
+            code(output.status)
+        ));
+    }
+    Ok((Report::new(origin(host)?, &rows), complete))
 }
 
 fn origin(host: &Host) -> Result<Origin> {

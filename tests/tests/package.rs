@@ -27,7 +27,6 @@ find / -xdev \\( -path /proc -o -path /sys -o -path /var/log -o -path /var/lib/d
 find /run /sys/fs/cgroup -iname '*skep*' -not -path '/run/log/*' -not -path '/run/systemd/units/*'
 systemctl list-units --all --plain --no-legend '*skep*'
 systemctl list-unit-files --no-legend '*skep*' || true
-systemctl list-units --failed --plain --no-legend
 ";
 
 fn main() -> ExitCode {

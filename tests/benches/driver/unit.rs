@@ -47,8 +47,15 @@ pub(crate) fn prepare() -> Result<()> {
 /// Runs `systemctl`; returns its time in milliseconds.
 pub(crate) fn systemctl(arguments: &[&str]) -> Result<f64> {
     let (result, time) = timed(|| capture(&mut program("systemctl", arguments)));
-    result.with_context(|| arguments.join(" "))?;
+    result.with_context(|| format!("{}\n{}", arguments.join(" "), journal(arguments)))?;
     Ok(milliseconds(time))
+}
+
+/// What the last of the arguments, a unit, said last.
+fn journal(arguments: &[&str]) -> String {
+    let unit = arguments.last().copied().unwrap_or_default();
+    let lines = ["--no-pager", "--output=cat", "--lines=8", "--unit", unit];
+    capture(&mut program("journalctl", lines)).unwrap_or_default()
 }
 
 /// The same for many units at once.
