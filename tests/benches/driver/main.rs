@@ -19,8 +19,10 @@ use skep_tests::{
     progress::step,
 };
 
+type Measure = fn() -> Result<Vec<Row>>;
+
 /// Sections by name, the last ones of a group being measured with the first.
-const SECTIONS: &[(&str, fn() -> Result<Vec<Row>>)] = &[
+const SECTIONS: &[(&str, Measure)] = &[
     ("true", spawn::measure),
     ("fleet", fleet::measure),
     ("debian-12", || guests::start("debian-12")),
