@@ -102,7 +102,7 @@ fn enter(request: &Request) -> Result<u8, StepError> {
     {
         Side::Child => {
             drop((channel, outer));
-            inside::join(&target, request, inner, streams)
+            inside::join(target, request, inner, streams)
         }
         Side::Parent(child) => child,
     };

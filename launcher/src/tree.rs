@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -86,6 +86,15 @@ fn declared_init(
             "open Init=",
             format_args!("{} in {}", init.display(), tree.display()),
         )
+        .map_err(|err| {
+            if err.is(Errno::ENOENT) {
+                err.cure("no such file in the tree, where its links lead to")
+            } else if err.is(Errno::EACCES) {
+                err.cure("not an executable file")
+            } else {
+                err
+            }
+        })
         .map(|name| (init.to_owned(), InitKind::of_program(&name, init)))
 }
 
@@ -118,8 +127,7 @@ fn executable(root: BorrowedFd, path: &Path) -> nix::Result<String> {
         return Err(Errno::EACCES);
     }
     // The kernel's own name of the opened file, all links resolved.
-    let link =
-        readlink(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)).as_str())?;
+    let link = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
     Ok(Path::new(&link)
         .file_name()
         .unwrap_or_default()
@@ -128,18 +136,14 @@ fn executable(root: BorrowedFd, path: &Path) -> nix::Result<String> {
 }
 
 fn read_text(root: BorrowedFd, path: &str) -> Option<String> {
-    // O_NONBLOCK: a fifo must not hold the start.
-    let file = open_in_root(
-        root,
-        Path::new(path),
-        OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
-    )
-    .ok()?;
-    if fstat(&file).ok()?.st_mode & libc::S_IFMT != libc::S_IFREG {
+    // Looked at before it is opened: to open a device may already act on it, and a fifo would hold the start.
+    let found = open_in_root(root, Path::new(path), OFlag::O_PATH).ok()?;
+    if fstat(&found).ok()?.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
     let mut bytes = Vec::new();
-    File::from(file)
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+        .ok()?
         .take(FILE_LIMIT)
         .read_to_end(&mut bytes)
         .ok()?;

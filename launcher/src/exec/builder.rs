@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat};
 use skep_spec::{Bind, Network};
 
@@ -208,8 +207,8 @@ impl Builder<'_> {
             Err(Errno::ENOENT) => return Ok(()),
             other => other.at("open", path.display())?,
         };
-        let stat = fstat(&target).at("stat", path.display())?;
-        let source = if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        let kind = Kind::of(target.as_fd()).at("stat", path.display())?;
+        let source = if kind == Kind::Directory {
             blank_directory()
         } else {
             blank_file()
@@ -338,25 +337,15 @@ impl Builder<'_> {
             noexec: false,
         };
         set_attr(source.as_fd(), attr, depth).at("set attributes of", &object)?;
-        let mode = fstat(&source).at("stat", &object)?.st_mode;
-        let kind = if mode & libc::S_IFMT == libc::S_IFDIR {
-            Kind::Directory
-        } else {
-            Kind::File
-        };
+        let kind = Kind::of(source.as_fd()).at("stat", &object)?;
         let target = self.targets.declared(&bind.target, kind)?;
-        attach(source.as_fd(), target.as_fd())
-            .at(
-                "attach",
-                format_args!("{object} to {}", bind.target.display()),
-            )
-            .map_err(|err| {
-                if err.is(Errno::ENOTDIR) {
-                    err.cure("one is a directory, the other is not")
-                } else {
-                    err
-                }
-            })
+        let place = format_args!("{object} to {}", bind.target.display()).to_string();
+        if Kind::of(target.as_fd()).at("stat", bind.target.display())? != kind {
+            return Err(
+                StepError::new("attach", place).cure("one is a directory, the other is not")
+            );
+        }
+        attach(source.as_fd(), target.as_fd()).at("attach", place)
     }
 }
 
@@ -368,7 +357,7 @@ fn is_api(target: &Path) -> bool {
 
 fn blank_file() -> nix::Result<PathBuf> {
     let path = Path::new(WORK).join("mask.file");
-    match write_new(AT_FDCWD, &path, 0, b"") {
+    match write_new(AT_FDCWD, &path, 0o444, b"") {
         Ok(()) | Err(Errno::EEXIST) => Ok(path),
         Err(err) => Err(err),
     }
@@ -376,7 +365,7 @@ fn blank_file() -> nix::Result<PathBuf> {
 
 fn blank_directory() -> nix::Result<PathBuf> {
     let path = Path::new(WORK).join("mask.directory");
-    match mkdir(&path, Mode::empty()) {
+    match mkdir(&path, Mode::from_bits_truncate(0o555)) {
         Ok(()) | Err(Errno::EEXIST) => Ok(path),
         Err(err) => Err(err),
     }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use crate::step::{At, StepError};
 use crate::sys::creds::AsOwner;
@@ -21,6 +21,18 @@ pub enum Kind {
     Directory,
     /// Anything else.
     File,
+}
+
+impl Kind {
+    /// What an opened file is.
+    pub fn of(file: BorrowedFd) -> nix::Result<Kind> {
+        let mode = SFlag::from_bits_truncate(fstat(file)?.st_mode);
+        Ok(if mode & SFlag::S_IFMT == SFlag::S_IFDIR {
+            Kind::Directory
+        } else {
+            Kind::File
+        })
+    }
 }
 
 /// The new root and the id that its files get.

@@ -22,7 +22,7 @@ use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
 use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
 use crate::sys::clone::{Flags, Side, clone3, exit_now};
-use crate::sys::creds::new_keyring;
+use crate::sys::creds::{new_keyring, set_undumpable};
 use crate::sys::fd::cloexec_from;
 use crate::sys::pty;
 use crate::sys::signal::default_disposition;
@@ -31,21 +31,31 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Joins the container and clones the command's process there.
 pub(super) fn join(
-    target: &Target,
+    target: Target,
     request: &Request,
     channel: Channel,
     streams: Option<pump::Inner>,
 ) -> ! {
+    let Target {
+        leader,
+        namespaces,
+        cgroup,
+        bounding,
+    } = target;
     let result = || -> Result<Side, StepError> {
+        // A directory of the host must not be within reach of a guest without a user namespace for one moment: `..` from
+        // there leads anywhere.
+        drop(cgroup);
         // Host look-ups end here: strings for exec are made on the other side without touching a file.
-        setns(target.leader.as_fd(), target.namespaces).at("join namespaces of", &request.name)?;
+        setns(leader.as_fd(), namespaces).at("join namespaces of", &request.name)?;
+        drop(leader);
         // The caller waits for the command, so it must be its parent.
         clone3(libc::CLONE_PARENT as Flags, None).at("clone", "command")
     };
     match result() {
         Err(err) => give_up(&channel, err),
         Ok(Side::Child) => {
-            let error = match become_command(target, request, &channel, streams) {
+            let error = match become_command(bounding, request, &channel, streams) {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -66,7 +76,7 @@ pub(super) fn join(
 }
 
 fn become_command(
-    target: &Target,
+    bounding: CapSet,
     request: &Request,
     channel: &Channel,
     streams: Option<pump::Inner>,
@@ -87,12 +97,15 @@ fn become_command(
         }
     }
     umask(Mode::from_bits_truncate(0o022));
-    default_disposition(libc::SIGPIPE).at("reset", "SIGPIPE")?;
+    // What the caller ignores, say under nohup(1), is none of the command's; the C library keeps two for itself.
+    for signal in 1..=64 {
+        let _ = default_disposition(signal);
+    }
     SigSet::empty()
         .thread_set_mask()
         .at("reset", "signal mask")?;
     let _ = new_keyring();
-    drop_to(request.user, target.bounding)?;
+    drop_to(request.user, bounding)?;
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
     enter_directory(request)?;
@@ -131,6 +144,8 @@ fn drop_to((user, group): (u32, u32), bounding: CapSet) -> Result<(), StepError>
     setresgid(gid, gid, gid).at("set group id", group)?;
     let uid = Uid::from_raw(user);
     setresuid(uid, uid, uid).at("set user id", user)?;
+    // A change of ids sets it to fs.suid_dumpable, which may be 1.
+    set_undumpable().at("protect", "this process")?;
     limit_permitted(if user == 0 { bounding } else { CapSet(0) }).at("set", "capabilities")
 }
 
@@ -171,7 +186,9 @@ fn execute(request: &Request, with_terminal: bool) -> Result<std::convert::Infal
         .rev()
         .find_map(|entry| entry.strip_prefix("PATH="))
         .unwrap_or(PATH);
-    let candidates: Vec<String> = if program.contains('/') {
+    let candidates: Vec<String> = if program.is_empty() {
+        Vec::new()
+    } else if program.contains('/') {
         vec![program.clone()]
     } else {
         search

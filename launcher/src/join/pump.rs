@@ -10,17 +10,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, pipe2, read, write};
 
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
 use crate::sys::clone::Child;
-use crate::sys::pidfd::send_signal;
+use crate::sys::pidfd::{End, send_signal, try_reap};
 use crate::sys::pty;
 
 /// Bytes held per direction.
 const BUFFER: usize = 64 << 10;
+
+/// Bytes read at once.
+const CHUNK: usize = 16 << 10;
+
+/// What a pipe holds at most, unless the administrator raised fs.pipe-max-size.
+const PIPE_LIMIT: usize = 1 << 20;
 
 /// The command's ends of the pipes.
 #[derive(Debug)]
@@ -165,7 +171,7 @@ impl Flow {
     /// Reads once; false when there was nothing to read now.
     fn fill(&mut self) -> bool {
         let Some(from) = &self.from else { return false };
-        let mut bytes = [0; 16 << 10];
+        let mut bytes = [0; CHUNK];
         match read(from, &mut bytes) {
             Ok(length @ 1..) => self.held.extend(&bytes[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => return false,
@@ -196,10 +202,20 @@ impl Flow {
         }
     }
 
-    /// Passes on what is in the pipe now; a background process of the command may keep it open for ever.
+    /// Passes on what is in the pipe now. A background process of the command may keep it open for ever, or even keep it
+    /// filled: no pipe holds more than [`PIPE_LIMIT`], so what comes after that came after the command's end.
     fn flush(&mut self) {
-        while self.fill() || !self.held.is_empty() {
+        let mut left = PIPE_LIMIT / CHUNK;
+        while (left > 0 && self.fill()) || !self.held.is_empty() {
+            left = left.saturating_sub(1);
             self.drain();
+            if let Some(to) = self.wants_write() {
+                // The caller's stream may be non-blocking.
+                let _ = poll(
+                    &mut [PollFd::new(to, PollFlags::POLLOUT)],
+                    PollTimeout::NONE,
+                );
+            }
         }
     }
 }
@@ -349,14 +365,11 @@ fn follow_size(master: BorrowedFd) {
 }
 
 fn exit_status(command: &Child) -> Result<Option<u8>, StepError> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-    match waitid(Id::PIDFd(command.pidfd.as_fd()), flags).at("wait for", "the command")? {
-        WaitStatus::Exited(_, status) => Ok(Some(u8::try_from(status & 0xff).unwrap_or(u8::MAX))),
-        WaitStatus::Signaled(_, signal, _) => {
-            Ok(Some(128 + u8::try_from(signal as i32).unwrap_or(0)))
-        }
-        _ => Ok(None),
-    }
+    let end = try_reap(command.pidfd.as_fd()).at("wait for", "the command")?;
+    Ok(end.map(|end| match end {
+        End::Exited(status) => u8::try_from(status & 0xff).unwrap_or(u8::MAX),
+        End::Killed(signal) => 128 + u8::try_from(signal & 0x7f).unwrap_or(0),
+    }))
 }
 
 fn set_nonblocking(fd: BorrowedFd) -> Result<(), StepError> {

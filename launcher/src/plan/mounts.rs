@@ -11,6 +11,7 @@ use skep_spec::{Access, Bind, ContainerSpec, Network, Tmpfs};
 use crate::host::HostFacts;
 use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
 use crate::plan::ids::Ids;
+use crate::plan::init::InitKind;
 use crate::sys::mount::Attr;
 use crate::tree::TreeFacts;
 
@@ -43,7 +44,8 @@ pub enum MountOp {
     Cover(PathBuf, Vec<u8>),
     /// A file with this content instead of an existing one, in a copy-on-write layer.
     Replace(PathBuf, Vec<u8>),
-    /// An empty, inaccessible file or directory over what is there. Nothing there: skipped.
+    /// An empty file or directory over what is there, so that a reader finds nothing instead of an error. Nothing there:
+    /// skipped.
     Mask(&'static str),
     /// What is there, read-only with all below it. Nothing there: skipped.
     ReadOnly(&'static str),
@@ -125,16 +127,18 @@ pub fn plan_mounts(
     ops.extend(MASKS.map(MountOp::Mask));
     plan_dev(ids, &mut ops);
     plan_run(ids, host, machine_id, &mut ops);
-    ops.push(tmpfs(
-        ids,
-        "/tmp",
-        "1777",
-        &[("size", "10%"), ("nr_inodes", "400k")],
-        Attr {
-            noexec: false,
-            ..API
-        },
-    ));
+    if !keeps_own_tmp(spec, tree) {
+        ops.push(tmpfs(
+            ids,
+            "/tmp",
+            "1777",
+            &[("size", "10%"), ("nr_inodes", "400k")],
+            Attr {
+                noexec: false,
+                ..API
+            },
+        ));
+    }
     if shares_machine_id(&spec.root.path, host, tree.machine_id.as_deref()) {
         ops.extend(own_file(
             spec.root.access,
@@ -154,6 +158,12 @@ pub fn plan_mounts(
     );
     ops.extend(spec.binds.iter().cloned().map(MountOp::Bind));
     ops
+}
+
+/// Whether `/tmp` is left to the container: systemd mounts or cleans it as its distribution wants, and could not unmount
+/// ours when it shuts down. A tree that cannot be written needs one all the same.
+fn keeps_own_tmp(spec: &ContainerSpec, tree: &TreeFacts) -> bool {
+    tree.init.1 == InitKind::Systemd && spec.root.access != Access::ReadOnly
 }
 
 /// A file of the container's own instead of the tree's. A tree that it may change for good is its own to keep right; and
@@ -399,7 +409,6 @@ fn attributes(attr: Attr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::init::InitKind;
     use crate::plan::tests_support::spec;
 
     fn plan(spec: &ContainerSpec) -> Vec<String> {
@@ -446,6 +455,25 @@ mod tests {
             ops.last().unwrap(),
             "rbind /srv on /srv ro,nosuid,nodev,idmap if it exists"
         );
+    }
+
+    #[test]
+    fn only_systemd_with_a_writable_tree_keeps_its_own_tmp() {
+        for (kind, access, own) in [
+            (InitKind::Systemd, Access::Write, true),
+            (InitKind::Systemd, Access::Ephemeral, true),
+            (InitKind::Systemd, Access::ReadOnly, false),
+            (InitKind::Busybox, Access::Write, false),
+        ] {
+            let mut spec = spec();
+            spec.root.access = access;
+            let tree = TreeFacts {
+                init: ("/init".into(), kind),
+                os: None,
+                machine_id: None,
+            };
+            assert_eq!(keeps_own_tmp(&spec, &tree), own, "{kind} {access:?}");
+        }
     }
 
     #[test]

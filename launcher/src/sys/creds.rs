@@ -2,9 +2,12 @@
 
 use nix::libc;
 
+use crate::sys::caps::{CapSet, limit_permitted};
+
 /// Creates files as another owner until dropped.
 ///
-/// Host root has no id in a tree that is idmapped for a container, so files made there need the container's ids.
+/// Host root has no id in a tree that is idmapped for a container, so files made there need the container's ids. The
+/// privileges of root stay: directories that only another owner may enter are no obstacle.
 #[derive(Debug)]
 pub struct AsOwner(());
 
@@ -12,6 +15,8 @@ impl AsOwner {
     /// Switches the file system ids to `id`.
     pub fn of(id: u32) -> AsOwner {
         set_fs_ids(id);
+        // setfsuid(2) to another id than 0 has taken the capabilities over files out of the effective set.
+        let _ = limit_permitted(CapSet(u64::MAX));
         AsOwner(())
     }
 }
