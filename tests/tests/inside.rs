@@ -1,0 +1,86 @@
+//! What a container is from inside: what its root cannot undo, what it does not see of the host, what each key gives it.
+
+#[path = "inside/hostile.rs"]
+mod hostile;
+#[path = "inside/keys.rs"]
+mod keys;
+#[path = "inside/locks.rs"]
+mod locks;
+#[path = "inside/owners.rs"]
+mod owners;
+#[path = "inside/quiet.rs"]
+mod quiet;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use skep_tests::{
+    guest::Guest,
+    host::{Host, Os},
+    trial,
+};
+
+/// A test on one host.
+type Test = fn(&Host) -> Result<()>;
+
+fn main() -> ExitCode {
+    let tests: &[(&str, Test)] = &[
+        ("locks_debian_12", |host| locks::hold(host, "debian-12")),
+        ("locks_debian_13", |host| locks::hold(host, "debian-13")),
+        ("locks_busybox", |host| locks::hold(host, "busybox")),
+        ("owners_and_canaries", owners::canaries),
+        ("five_ranges", owners::five_ranges),
+        ("no_host_descriptor", owners::no_host_descriptor),
+        ("hostile_mount_points", hostile::mount_points),
+        ("hostile_files", hostile::files),
+        ("hostile_inits", hostile::inits),
+        ("hostile_targets", hostile::targets),
+        ("key_binds", keys::binds),
+        ("key_tree", keys::tree),
+        ("key_init", keys::init),
+        ("key_machine", keys::machine),
+        ("key_users", keys::users),
+        ("key_network", keys::network),
+        ("quiet_debian_12", |host| quiet::warnings(host, "debian-12")),
+        ("quiet_debian_13", |host| quiet::warnings(host, "debian-13")),
+        ("quiet_debian_sid", |host| {
+            quiet::warnings(host, "debian-sid")
+        }),
+    ];
+    let trials = tests
+        .iter()
+        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
+    trial::main(trials.collect())
+}
+
+/// Runs a script in the container's shell; its output.
+fn sh(guest: &Guest<'_>, script: &str) -> Result<String> {
+    guest.exec(&["/bin/sh", "-c", script])?.ok()
+}
+
+/// Fails unless the script prints exactly `want`.
+fn prints(guest: &Guest<'_>, script: &str, want: &str) -> Result<()> {
+    let got = sh(guest, script)?;
+    ensure!(got == want, "{script}\nprints {got:?}, not {want:?}");
+    Ok(())
+}
+
+/// Starts a declared container.
+fn started<'a>(host: &'a Host, name: &str, text: &str) -> Result<Guest<'a>> {
+    let guest = Guest::declare(host, name, text)?;
+    guest.systemctl("start")?;
+    Ok(guest)
+}
+
+/// Does `work` between two scripts on the host; the second always runs.
+fn between(
+    host: &Host,
+    before: &str,
+    after: &str,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let judged = host.sh(before)?.ok().and_then(|_| work());
+    let cleaned = host.sh(after)?.ok();
+    judged?;
+    cleaned.map(drop)
+}
