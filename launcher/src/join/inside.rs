@@ -134,6 +134,10 @@ fn open_terminal() -> Result<(OwnedFd, OwnedFd), StepError> {
     }
     pty::unlock(master.as_fd()).at("unlock", PTMX)?;
     let terminal = pty::peer(master.as_fd()).at("open terminal of", PTMX)?;
+    // Before the command can ask: standard input is still the caller's terminal.
+    if let Ok(size) = pty::size(std::io::stdin().as_fd()) {
+        let _ = pty::set_size(master.as_fd(), size);
+    }
     Ok((master, terminal))
 }
 
