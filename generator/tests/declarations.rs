@@ -160,7 +160,8 @@ proptest! {
         let written: Vec<&str> = text.lines().collect();
         for problem in problems(named(&all, "web")) {
             let line = written[problem.line.unwrap() as usize - 1];
-            prop_assert!(line.starts_with(problem.key.as_deref().unwrap()), "{problem} against {line}");
+            // One of the syntax has no key.
+            prop_assert!(problem.key.as_deref().is_none_or(|key| line.starts_with(key)), "{problem} against {line}");
         }
     }
 }
