@@ -17,7 +17,6 @@ mod observe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
 
 use serde::Serialize;
 use skep_spec::SpecFile;
@@ -27,7 +26,6 @@ use crate::manager::{self, Systemd};
 use crate::problem::Problem;
 use crate::ranges::Leases;
 use crate::reconcile::{Action, Plan, World, reconcile};
-use crate::record::Record;
 use crate::specfile::{SpecDirectory, Written};
 
 pub use boot::{Autostart, autostart};
@@ -269,14 +267,4 @@ fn sweep(specs: &SpecDirectory, declarations: &Declarations, world: &World, outc
     if let Err(error) = specs.sweep(&keep) {
         outcome.notes.push(format!("old spec files: {error}"));
     }
-}
-
-/// What the last apply made, for readers.
-pub fn last_record(layout: &Layout) -> Record {
-    Record::load(&layout.record)
-}
-
-/// The root of a request, or the host's.
-pub fn host_root() -> &'static Path {
-    Path::new("/")
 }

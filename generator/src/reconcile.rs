@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::property::Property;
-use crate::record::{Fingerprint, Record, fingerprint};
+use crate::record::{Fingerprint, Record};
 use crate::unit::{UnitDraft, live};
 
 pub use action::{Action, Step};
@@ -93,11 +93,9 @@ impl Plan {
                 .any(|action| action.step.changes_generation())
     }
 
-    /// Whether some unit must be gone before it can be made again.
-    pub fn needs_two_calls(&self) -> bool {
-        self.actions
-            .iter()
-            .any(|action| matches!(action.step, Step::Recreate { .. }))
+    /// Whether systemd has to be told nothing at all.
+    pub fn is_idle(&self) -> bool {
+        !self.needs_generation() && !self.actions.iter().any(|action| action.step.changes_unit())
     }
 }
 
@@ -213,13 +211,17 @@ pub struct Difference {
 
 /// Compares a draft with the unit that was made.
 pub fn difference(made: &Fingerprint, draft: &UnitDraft) -> Difference {
-    let wanted = fingerprint(draft);
+    let wanted = Fingerprint::of(draft);
     let mut found = Difference::default();
+    if *made == wanted {
+        return found;
+    }
+    let (made, wanted) = (made.digests(), wanted.digests());
     // What is undone goes first: MemoryMax=50% after MemoryMax=2G are two properties of one setting.
     for name in made.keys().filter(|name| !wanted.contains_key(*name)) {
         match live::undo(name) {
             Some(property) => found.set.push(property),
-            None => found.frozen.push(name.clone()),
+            None => found.frozen.push((*name).to_owned()),
         }
     }
     for property in &draft.properties {

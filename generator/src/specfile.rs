@@ -4,8 +4,8 @@
 //! replaced as a whole, so that a start that happens meanwhile sees the old one or the new one.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -58,29 +58,23 @@ impl SpecDirectory {
     pub fn write(&self, spec: &SpecFile) -> io::Result<Written> {
         let path = self.file_of(&spec.name);
         let text = serde_json::to_vec(spec)?;
-        let present = fs::read(&path).ok();
-        if present.as_deref() == Some(&text) {
-            return Ok(Written::Unchanged);
+        let change = change(&path, &text);
+        if change == Written::Unchanged {
+            return Ok(change);
         }
         self.create()?;
         // Created with mode 0600.
         let mut file = NamedTempFile::new_in(&self.path)?;
         file.write_all(&text)?;
         file.persist(path)?;
-        Ok(if present.is_some() {
-            Written::Updated
-        } else {
-            Written::New
-        })
+        Ok(change)
     }
 
     /// What writing would change.
     pub fn compare(&self, spec: &SpecFile) -> Written {
-        match (fs::read(self.file_of(&spec.name)), serde_json::to_vec(spec)) {
-            (Ok(present), Ok(text)) if present == text => Written::Unchanged,
-            (Ok(_), _) => Written::Updated,
-            (Err(_), _) => Written::New,
-        }
+        // Without a JSON form nothing equals it.
+        let text = serde_json::to_vec(spec).unwrap_or_default();
+        change(&self.file_of(&spec.name), &text)
     }
 
     /// Removes the files of all names that are not in `keep`, temporary files of an interrupted run included.
@@ -122,6 +116,19 @@ impl SpecDirectory {
 
     fn file_of(&self, name: &str) -> PathBuf {
         self.path.join(format!("{name}.json"))
+    }
+}
+
+/// What writing `text` to a file changes.
+fn change(path: &Path, text: &[u8]) -> Written {
+    let Ok(mut file) = File::open(path) else {
+        return Written::New;
+    };
+    // One call reads all of an unchanged file, and its end as well.
+    let mut present = vec![0; text.len() + 1];
+    match file.read(&mut present) {
+        Ok(length) if &present[..length] == text => Written::Unchanged,
+        _ => Written::Updated,
     }
 }
 

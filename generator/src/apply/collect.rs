@@ -150,7 +150,11 @@ fn pick_ranges(loaded: &[Loaded], leases: &mut Leases) -> BTreeMap<String, Base>
     for base in given {
         taken.add_declared(base);
     }
-    let mut service = NameService::default();
+    let mut service = if all_leased {
+        NameService::default()
+    } else {
+        NameService::of_host()
+    };
     ranges::assign(&names, leases, &taken, &mut |id| service.knows(id))
 }
 

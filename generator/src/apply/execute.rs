@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::manager::{BusError, Jobs, Systemd, UnitState, Verb, within};
 use crate::property::Property;
 use crate::reconcile::{Plan, Step, World};
-use crate::record::{Record, fingerprint};
+use crate::record::{Fingerprint, Record};
 use crate::specfile::SpecDirectory;
 use crate::unit::{UnitDraft, live, unit_name};
 
@@ -27,6 +27,9 @@ pub(super) async fn execute(
     plan: &Plan,
     outcome: &mut Outcome,
 ) -> Result<(), BusError> {
+    if plan.is_idle() && world.record.overrides.is_empty() {
+        return Ok(());
+    }
     let mut run = Run {
         systemd,
         layout,
@@ -188,16 +191,18 @@ impl Run<'_> {
         let entries = made
             .drafts
             .iter()
-            .map(|(name, draft)| (name.clone(), fingerprint(draft)));
+            .map(|(name, draft)| (name.clone(), Fingerprint::of(draft)));
         self.record.units.extend(entries);
         self.record.generation = generations.current();
         if !refusals.is_empty() {
             let held: BTreeSet<String> = self.record.units.keys().cloned().collect();
             let made = generations.make(&held, refusals).await?;
             // The refusal is not what was declared: the next apply tries again.
-            self.record
-                .units
-                .extend(made.drafts.into_keys().map(|name| (name, BTreeMap::new())));
+            self.record.units.extend(
+                made.drafts
+                    .into_keys()
+                    .map(|name| (name, Fingerprint::default())),
+            );
             self.record.generation = generations.current();
         }
         Ok(())
@@ -288,15 +293,7 @@ impl Run<'_> {
                 .map(|declared| &declared.draft),
             self.record.units.get_mut(name),
         ) {
-            let wanted = fingerprint(draft);
-            made.retain(|property, _| {
-                wanted.contains_key(property) || live::undo(property).is_none()
-            });
-            made.extend(
-                wanted
-                    .into_iter()
-                    .filter(|(property, _)| live::can_change(property)),
-            );
+            *made = made.after_change(draft);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::apply::{
     self, Autostart, Failed, Layout, Outcome, Request, autostart, collect, is_error,
 };
 use crate::manager::Systemd;
-use crate::problem::Problem;
+use crate::problem::{Problem, escaped};
 use crate::report;
 
 use super::{ApplyArgs, FAILED, OK};
@@ -51,6 +51,12 @@ fn print_outcome(outcome: &Outcome, arguments: &ApplyArgs) {
 }
 
 fn print_changes(outcome: &Outcome, dry_run: bool) {
+    // One write for all lines: there may be thousands.
+    let mut lines = String::new();
+    let mut line = |text: &str| {
+        lines.push_str(&escaped(text));
+        lines.push('\n');
+    };
     let mut changes = 0;
     for action in outcome
         .actions
@@ -58,7 +64,7 @@ fn print_changes(outcome: &Outcome, dry_run: bool) {
         .filter(|action| action.step.is_news())
     {
         // An action is at most two lines: what goes live and what waits.
-        action.to_string().lines().for_each(report::line);
+        action.to_string().lines().for_each(&mut line);
         changes += 1;
     }
     for spec in &outcome.specs {
@@ -67,7 +73,7 @@ fn print_changes(outcome: &Outcome, dry_run: bool) {
         } else {
             ""
         };
-        report::line(&format!("update {}{when}", spec.name));
+        line(&format!("update {}{when}", spec.name));
         changes += 1;
     }
     let unchanged = outcome
@@ -76,10 +82,11 @@ fn print_changes(outcome: &Outcome, dry_run: bool) {
         .filter(|action| !action.step.is_news())
         .count();
     match (changes, dry_run) {
-        (0, _) => report::line(&format!("nothing to do: {}", count(unchanged, "unit"))),
-        (_, true) => report::line("nothing was done: this was a dry run"),
+        (0, _) => line(&format!("nothing to do: {}", count(unchanged, "unit"))),
+        (_, true) => line("nothing was done: this was a dry run"),
         (_, false) => {}
     }
+    report::print(&lines);
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -91,18 +91,51 @@ fn read(path: &str) -> String {
 /// The name service, asked whether an id belongs to somebody.
 ///
 /// A directory that is out of reach answers each question with a long wait, and apply runs while the host boots: after
-/// `PATIENCE` no more is asked.
+/// `PATIENCE` no more is asked. Nothing at all is asked where no service can know more than [`Taken`] does, since a
+/// thousand answers of "nobody" cost as much as making a thousand units.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NameService {
+    is_asked: bool,
     spent: Duration,
 }
 
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Providers of systemd's user database whose ids lie outside the container range, or that only pass others on.
+const QUIET_PROVIDERS: &[&str] = &[
+    "io.systemd.DropIn",
+    "io.systemd.DynamicUser",
+    "io.systemd.Home",
+    "io.systemd.Multiplexer",
+    "io.systemd.NameServiceSwitch",
+];
+
 impl NameService {
+    /// The host's.
+    pub fn of_host() -> Self {
+        let names = |directory: &str| {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        let mut providers: Vec<String> = names("/run/systemd/userdb").collect();
+        // Static records, which no provider stands for.
+        for directory in [
+            "/etc/userdb",
+            "/run/userdb",
+            "/run/host/userdb",
+            "/usr/lib/userdb",
+        ] {
+            providers.extend(names(directory));
+        }
+        Self {
+            is_asked: may_know_more(&read("/etc/nsswitch.conf"), &providers),
+            spent: Duration::ZERO,
+        }
+    }
+
     /// Whether a user or group of this id exists.
     pub fn knows(&mut self, id: u32) -> bool {
-        if self.spent > PATIENCE {
+        if !self.is_asked || self.spent > PATIENCE {
             return false;
         }
         let start = Instant::now();
@@ -111,4 +144,24 @@ impl NameService {
         self.spent += start.elapsed();
         known
     }
+}
+
+/// Whether nsswitch.conf(5) names a service that may know ids of the container range besides the local files.
+pub(super) fn may_know_more(switch: &str, providers: &[String]) -> bool {
+    let databases = switch.lines().filter_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        line.trim_start()
+            .strip_prefix("passwd:")
+            .or_else(|| line.trim_start().strip_prefix("group:"))
+    });
+    let mut services = databases.flat_map(str::split_whitespace);
+    services.any(|service| match service {
+        "files" => false,
+        "systemd" => providers
+            .iter()
+            .any(|provider| !QUIET_PROVIDERS.contains(&provider.as_str())),
+        // An action such as [NOTFOUND=return], which may have blanks inside.
+        word if word.contains(['[', ']', '=']) => false,
+        _ => true,
+    })
 }

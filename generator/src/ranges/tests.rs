@@ -182,3 +182,28 @@ fn the_file_survives_a_round_trip() {
     assert_eq!(read.base_of("web"), leases.base_of("web"));
     assert!(fs::read_to_string(&path).unwrap().starts_with('#'));
 }
+
+#[test]
+fn the_name_service_is_asked_where_it_may_know_more() {
+    let debian = "passwd:         files systemd\ngroup:          files systemd\nhosts: files dns\n";
+    let sssd = "passwd: files sss\ngroup: files\n";
+    let action = "passwd: files [ NOTFOUND=return ] # sss\ngroup: files [SUCCESS=merge] systemd\n";
+    for (switch, provider, want) in [
+        (debian, None, false),
+        (debian, Some("io.systemd.DynamicUser"), false),
+        (debian, Some("io.systemd.Machine"), true),
+        (debian, Some("alice.user"), true),
+        (sssd, None, true),
+        (action, None, false),
+        (action, Some("org.example.Directory"), true),
+        ("passwd: compat\n", None, true),
+        ("", Some("io.systemd.Machine"), false),
+    ] {
+        let providers: Vec<String> = provider.into_iter().map(str::to_owned).collect();
+        assert_eq!(
+            taken::may_know_more(switch, &providers),
+            want,
+            "{switch:?} {provider:?}"
+        );
+    }
+}

@@ -112,6 +112,15 @@ impl Step {
         )
     }
 
+    /// Whether something happens to a loaded unit at once.
+    pub const fn changes_unit(&self) -> bool {
+        match self {
+            Self::Set { .. } | Self::Stop => true,
+            Self::Pending { set, .. } => !set.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Whether the unit is gone afterwards.
     pub const fn is_removal(&self) -> bool {
         matches!(self, Self::Release { .. } | Self::Stop)

@@ -32,7 +32,7 @@ fn world(
         world
             .record
             .units
-            .insert("web".into(), fingerprint(&draft(properties)));
+            .insert("web".into(), Fingerprint::of(&draft(properties)));
         world.keepers = vec![3];
     }
     if let Some(properties) = declared {
@@ -209,7 +209,7 @@ fn a_running_unit_takes_what_it_can() {
 #[test]
 fn one_setting_said_two_ways_is_undone_before_it_is_set() {
     let half = vec![Property::new("MemoryMaxScale", Value::U32(u32::MAX / 2))];
-    let found = difference(&fingerprint(&draft(memory(1))), &draft(half.clone()));
+    let found = difference(&Fingerprint::of(&draft(memory(1))), &draft(half.clone()));
     assert_eq!(
         found.set[0],
         Property::new("MemoryMax", Value::U64(u64::MAX))
