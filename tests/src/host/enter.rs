@@ -83,7 +83,9 @@ impl Host {
 
     /// Writes a file inside, with the directories above it.
     pub fn write(&self, path: &str, text: impl AsRef<[u8]>) -> Result<()> {
-        let script = "mkdir -p \"$(dirname \"$1\")\" && cat >\"$1\"";
+        // As editors do: a file that is read while it is rewritten is empty for a moment, and an empty declaration masks.
+        let script = "mkdir -p \"$(dirname \"$1\")\" && case \"$1\" in \
+             /etc/*|/run/*) cat >\"$1.new~\" && mv -fT \"$1.new~\" \"$1\" ;; *) cat >\"$1\" ;; esac";
         let mut command = self.command(["/bin/sh", "-c", script, "sh", path])?;
         let mut child = command.stdin(Stdio::piped()).spawn()?;
         child
