@@ -285,11 +285,8 @@ const fn newer(
     help: &'static str,
 ) -> KeyRow {
     KeyRow {
-        section,
-        name,
-        help,
         since: Some(since),
-        meaning: Meaning::Property(syntax),
+        ..property(section, name, syntax, help)
     }
 }
 
