@@ -14,6 +14,7 @@ use crate::host::HostFacts;
 use crate::join::{self, Request};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::take_locks;
+use crate::plan::ids::Ids;
 use crate::plan::{LaunchPlan, plan_launch};
 use crate::step::{At, StepError};
 use crate::supervise::publish::Publisher;
@@ -161,8 +162,8 @@ struct Prepared {
 
 fn prepare(file: SpecFile, spec: &ContainerSpec) -> Result<Prepared, StepError> {
     let host = HostFacts::gather()?;
-    let tree = Tree::open(&spec.root.path)?;
-    let facts = tree.facts(&spec.root.path, spec.init.as_deref())?;
+    let tree = Tree::open(spec.root.path.as_deref(), &Ids::of(spec.users))?;
+    let facts = tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?;
     let own = |name: &str| std::env::var(name).ok();
     let plan = plan_launch(&file.name, spec, &host, &facts, tree.identity, own);
     Ok(Prepared {

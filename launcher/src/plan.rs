@@ -29,8 +29,8 @@ pub struct LaunchPlan {
     pub name: String,
     /// Locks to hold while it runs.
     pub locks: Vec<Lock>,
-    /// Host path of the tree.
-    pub root: PathBuf,
+    /// Host path of the tree; a fresh tmpfs when absent.
+    pub root: Option<PathBuf>,
     /// What the container may do to it.
     pub access: Access,
     /// Id mapping.
@@ -62,7 +62,7 @@ pub fn plan_launch(
     let machine_id = environment::machine_id(name, spec, host);
     LaunchPlan {
         name: name.to_owned(),
-        locks: plan_locks(&spec.root.path, spec.root.access, identity, &ids),
+        locks: plan_locks(spec.root.path.as_deref(), spec.root.access, identity, &ids),
         root: spec.root.path.clone(),
         access: spec.root.access,
         ids,
@@ -76,15 +76,21 @@ pub fn plan_launch(
 }
 
 /// The lock files that systemd-nspawn and machinectl use for the same tree and ids.
-fn plan_locks(root: &Path, access: Access, (device, inode): (u64, u64), ids: &Ids) -> Vec<Lock> {
+fn plan_locks(
+    root: Option<&Path>,
+    access: Access,
+    (device, inode): (u64, u64),
+    ids: &Ids,
+) -> Vec<Lock> {
     let kind = if access == Access::Write {
         LockKind::Exclusive
     } else {
         LockKind::Shared
     };
-    let what = format!("Root={}", root.display());
     let mut locks = Vec::new();
-    if root != Path::new("/") {
+    // The host's own OS is always copied on write.
+    if let Some(root) = root.filter(|root| *root != Path::new("/")) {
+        let what = format!("Root={}", root.display());
         let global = format!("/run/systemd/nspawn/locks/inode-{device}:{inode}");
         locks.push(Lock {
             path: global.into(),
@@ -121,11 +127,15 @@ impl fmt::Display for LaunchPlan {
             Access::Write => "writable",
             Access::ReadOnly => "read-only",
             Access::Ephemeral => "copy-on-write",
+            Access::Volatile => "its /usr read-only, all else fresh",
         };
         for lock in &self.locks {
             writeln!(f, "lock {} ({})", lock.path.display(), lock.what)?;
         }
-        writeln!(f, "root {} {access}", self.root.display())?;
+        match &self.root {
+            Some(root) => writeln!(f, "root {} {access}", root.display())?,
+            None => writeln!(f, "root on a fresh tmpfs")?,
+        }
         writeln!(f, "ids {}", self.ids)?;
         let net = if self.network == Network::Host {
             "host"
@@ -149,26 +159,14 @@ impl fmt::Display for LaunchPlan {
 #[cfg(test)]
 pub(crate) mod tests_support {
     //! A plain spec for the tests of the planning modules.
-    use skep_spec::{Access, ContainerSpec, Network, Root, Users};
+    use skep_spec::{Access, ContainerSpec, Root, Users};
 
     pub(crate) fn spec() -> ContainerSpec {
-        ContainerSpec {
-            root: Root {
-                path: "/var/lib/machines/web".into(),
-                access: Access::Write,
-            },
-            init: None,
-            parameters: Vec::new(),
-            hostname: None,
-            machine_id: None,
-            environment: Vec::new(),
-            pass_environment: Vec::new(),
-            binds: Vec::new(),
-            temporary: Vec::new(),
-            users: Users::Private { base: 655_360 },
-            network: Network::Private,
-            kill_signal: None,
-            notify_ready: None,
-        }
+        let root = Root {
+            path: Some("/var/lib/machines/web".into()),
+            template: None,
+            access: Access::Write,
+        };
+        ContainerSpec::of(root, Users::Private { base: 655_360 })
     }
 }

@@ -3,6 +3,7 @@
 //! The tree is untrusted: every look-up stays below the root and follows no magic link, files are read only when regular,
 //! and only up to a limit.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,9 +15,11 @@ use nix::libc;
 use nix::sys::stat::{Mode, fstat};
 
 use crate::host::os_release_field;
+use crate::plan::ids::Ids;
 use crate::plan::init::{CANDIDATES, InitKind};
 use crate::step::{At, StepError};
 use crate::sys::fd::open_in_root;
+use crate::sys::mount::{Attr, new_filesystem};
 
 const FILE_LIMIT: u64 = 64 << 10;
 
@@ -38,11 +41,44 @@ pub struct Tree {
     pub root: OwnedFd,
     /// Device and inode of it: the key of its lock.
     pub identity: (u64, u64),
+    /// Whether `root` is a mount of ours that nobody else sees. Otherwise it lies on one of the host's mounts, and the
+    /// container gets a copy of that.
+    pub detached: bool,
 }
 
 impl Tree {
-    /// Opens the tree at `path`, which the declaration names and links may lead to.
-    pub fn open(path: &Path) -> Result<Tree, StepError> {
+    /// Opens the tree that the declaration names, through whatever links lead to it; without one makes an empty tmpfs
+    /// that belongs to the container's root.
+    pub fn open(path: Option<&Path>, ids: &Ids) -> Result<Tree, StepError> {
+        match path {
+            Some(path) => Tree::of_host(path),
+            None => Tree::fresh(ids),
+        }
+    }
+
+    fn fresh(ids: &Ids) -> Result<Tree, StepError> {
+        let owner = CString::new(ids.host(0).to_string()).unwrap_or_default();
+        let options = [
+            (c"mode", Some(c"755")),
+            (c"uid", Some(owner.as_c_str())),
+            (c"gid", Some(owner.as_c_str())),
+            (c"size", Some(c"25%")),
+            (c"nr_inodes", Some(c"1m")),
+        ];
+        let attr = Attr {
+            nodev: true,
+            ..Attr::default()
+        };
+        let root = new_filesystem(c"tmpfs", &options, attr).at("create", "root tmpfs")?;
+        let stat = fstat(&root).at("stat", "root tmpfs")?;
+        Ok(Tree {
+            root,
+            identity: (stat.st_dev, stat.st_ino),
+            detached: true,
+        })
+    }
+
+    fn of_host(path: &Path) -> Result<Tree, StepError> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = nix::fcntl::open(path, flags, Mode::empty())
             .at("open root", path.display())
@@ -57,11 +93,13 @@ impl Tree {
         Ok(Tree {
             root,
             identity: (stat.st_dev, stat.st_ino),
+            detached: false,
         })
     }
 
     /// Looks into the tree. `init` is the declared one, an absolute path inside.
-    pub fn facts(&self, path: &Path, init: Option<&Path>) -> Result<TreeFacts, StepError> {
+    pub fn facts(&self, path: Option<&Path>, init: Option<&Path>) -> Result<TreeFacts, StepError> {
+        let path = path.unwrap_or(Path::new("the fresh tmpfs"));
         let root = self.root.as_fd();
         let os_release =
             read_text(root, "etc/os-release").or_else(|| read_text(root, "usr/lib/os-release"));

@@ -21,11 +21,21 @@ use crate::{
 /// Part of every recipe: raise it when what is done to a finished tree changes.
 const RECIPE: &str = "debian 2";
 
-/// What every Debian tree of ours boots with.
-const BASE: &str = "systemd,systemd-sysv,dbus,libpam-systemd,iproute2,procps";
+/// What every Debian tree of ours has.
+const BASE: &str = "iproute2,procps";
+
+/// What it boots with, unless it has another init.
+const SYSTEMD: &str = "systemd,systemd-sysv,dbus,libpam-systemd";
 
 /// What a host has on top: tools of administrators, of tests and of the programs we are compared with.
-const HOST: &str = "systemd-container,util-linux,e2fsprogs,bubblewrap,busybox-static,kmod,nftables,less,strace,openssl,tzdata";
+const HOST: &str = "systemd-container,util-linux,e2fsprogs,bubblewrap,busybox-static,kmod,nftables,less,strace,openssl,tzdata,squashfs-tools,erofs-utils,fdisk,python3-minimal";
+
+/// On the newest host: the tools of both stores, and a real init of Guix.
+const STORES: &str = "guix,shepherd,nix-bin,patchelf";
+
+/// What a machine of its own has and a container has no use for.
+const METAL: &str =
+    "network-manager,ifupdown,isc-dhcp-client,udev,kmod,kbd,console-setup,e2fsprogs,cron";
 
 /// A tree that can be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,26 +49,44 @@ pub struct Tree {
 enum Source {
     Debian {
         suite: &'static str,
-        extra: &'static str,
+        init: &'static str,
+        extra: &'static [&'static str],
     },
     Busybox,
 }
 
-const fn debian(name: &'static str, suite: &'static str, extra: &'static str) -> Tree {
+const fn debian(name: &'static str, suite: &'static str, extra: &'static [&'static str]) -> Tree {
+    other_init(name, suite, SYSTEMD, extra)
+}
+
+const fn other_init(
+    name: &'static str,
+    suite: &'static str,
+    init: &'static str,
+    extra: &'static [&'static str],
+) -> Tree {
     Tree {
         name,
-        source: Source::Debian { suite, extra },
+        source: Source::Debian { suite, init, extra },
     }
 }
 
-/// All trees: three hosts, four guests.
+/// All trees: three hosts, then guests.
 pub const ALL: &[Tree] = &[
-    debian("bookworm-host", "bookworm", HOST),
-    debian("trixie-host", "trixie", HOST),
-    debian("sid-host", "sid", HOST),
-    debian("debian-12", "bookworm", ""),
-    debian("debian-13", "trixie", ""),
-    debian("debian-sid", "sid", ""),
+    debian("bookworm-host", "bookworm", &[HOST]),
+    debian("trixie-host", "trixie", &[HOST]),
+    debian("sid-host", "sid", &[HOST, STORES]),
+    debian("debian-12", "bookworm", &[]),
+    debian("debian-13", "trixie", &[]),
+    debian("debian-sid", "sid", &[]),
+    debian("metal", "trixie", &[METAL]),
+    other_init("sysvinit", "trixie", "sysvinit-core", &["ifupdown", "cron"]),
+    other_init(
+        "openrc",
+        "trixie",
+        "openrc,sysvinit-core",
+        &["ifupdown", "cron"],
+    ),
     Tree {
         name: "busybox",
         source: Source::Busybox,
@@ -113,8 +141,8 @@ impl Tree {
     fn recipe(self) -> String {
         match self.source {
             Source::Busybox => busybox::RECIPE.to_owned(),
-            Source::Debian { suite, extra } => {
-                format!("{RECIPE} {suite} {}", arguments(extra).join(" "))
+            Source::Debian { suite, init, extra } => {
+                format!("{RECIPE} {suite} {}", arguments(init, extra).join(" "))
             }
         }
     }
@@ -122,13 +150,15 @@ impl Tree {
     fn build(self, root: &Path, log: &Path) -> Result<()> {
         match self.source {
             Source::Busybox => busybox::build(root),
-            Source::Debian { suite, extra } => bootstrap(suite, extra, root, log),
+            Source::Debian { suite, init, extra } => {
+                bootstrap(suite, arguments(init, extra), root, log)
+            }
         }
     }
 }
 
-fn bootstrap(suite: &str, extra: &str, root: &Path, log: &Path) -> Result<()> {
-    let mut command = program("mmdebstrap", arguments(extra));
+fn bootstrap(suite: &str, arguments: Vec<String>, root: &Path, log: &Path) -> Result<()> {
+    let mut command = program("mmdebstrap", arguments);
     // The machine's own proxy, if apt has one, may be the only way out.
     let proxy = capture(&mut program("apt-config", ["dump", "Acquire::http::Proxy"]));
     let proxy = proxy.unwrap_or_default();
@@ -146,8 +176,11 @@ fn bootstrap(suite: &str, extra: &str, root: &Path, log: &Path) -> Result<()> {
     Ok(())
 }
 
-fn arguments(extra: &str) -> Vec<String> {
-    let separator = if extra.is_empty() { "" } else { "," };
+fn arguments(init: &str, extra: &[&str]) -> Vec<String> {
+    let packages: Vec<&str> = [BASE, init]
+        .into_iter()
+        .chain(extra.iter().copied())
+        .collect();
     vec![
         "--variant=minbase".into(),
         "--mode=root".into(),
@@ -155,7 +188,7 @@ fn arguments(extra: &str) -> Vec<String> {
         // Snapshots and mirrors that lag are fine for tests.
         "--aptopt=Acquire::Check-Valid-Until \"false\"".into(),
         "--dpkgopt=path-exclude=/usr/share/locale/*".into(),
-        format!("--include={BASE}{separator}{extra}"),
+        format!("--include={}", packages.join(",")),
     ]
 }
 

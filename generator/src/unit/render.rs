@@ -14,7 +14,7 @@
 
 use std::path::{Component, Path};
 
-use skep_spec::{ContainerSpec, LAUNCHER};
+use skep_spec::{ContainerSpec, LAUNCHER, Missing};
 
 use crate::property::{Command, Property, Value};
 use crate::wanted::Wanted;
@@ -154,10 +154,10 @@ fn mounts_for(spec: &ContainerSpec) -> Vec<String> {
     let sources = spec
         .binds
         .iter()
-        .filter(|bind| !bind.optional)
+        .filter(|bind| bind.missing == Missing::Fail)
         .map(|bind| bind.source.as_path());
     let mut paths = Vec::new();
-    for path in std::iter::once(spec.root.path.as_path()).chain(sources) {
+    for path in spec.root.path.as_deref().into_iter().chain(sources) {
         if let Some(path) = plain_ancestor(path)
             && !paths.contains(&path)
         {

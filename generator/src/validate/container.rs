@@ -38,7 +38,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
     let spec = ContainerSpec {
-        root,
         init: value(init),
         parameters,
         hostname: value(hostname),
@@ -47,10 +46,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         pass_environment,
         binds: mounts.binds,
         temporary: mounts.temporary,
-        users: users.users,
         network: value(network).unwrap_or(Network::Private),
         kill_signal: value(kill_signal),
         notify_ready: value(notify_ready),
+        ..ContainerSpec::of(root, users.users)
     };
     Read {
         spec,
@@ -105,7 +104,11 @@ fn root(reader: &mut Reader<'_>) -> Root {
         (false, true) => Access::Ephemeral,
         (false, false) => Access::Write,
     };
-    Root { path, access }
+    Root {
+        path: Some(path),
+        template: None,
+        access,
+    }
 }
 
 fn tree(text: &str) -> Result<PathBuf, String> {

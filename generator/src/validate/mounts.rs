@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Bind, Tmpfs, Users};
+use skep_spec::{Bind, Missing, Tmpfs, Users};
 
 use super::{At, Reader};
 use crate::declaration::value::path::absolute;
@@ -124,7 +124,11 @@ fn bind(text: &str, read_only: bool) -> Result<Written, String> {
             source,
             target,
             read_only,
-            optional,
+            missing: if optional {
+                Missing::Skip
+            } else {
+                Missing::Fail
+            },
             recursive: true,
             idmap: false,
             nosuid: true,
@@ -320,7 +324,7 @@ mod tests {
             source: "/a".into(),
             target: "/b".into(),
             read_only: false,
-            optional: false,
+            missing: Missing::Fail,
             recursive: true,
             idmap: false,
             nosuid: true,
@@ -332,7 +336,7 @@ mod tests {
             (
                 "-/a:/b",
                 Bind {
-                    optional: true,
+                    missing: Missing::Skip,
                     ..plain.clone()
                 },
             ),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Version of both files. Raised with every change of shape.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Directory of the spec files, one `NAME.json` each, mode 0600, owned by root.
 pub const SPEC_DIR: &str = "/run/skep/spec";
@@ -70,7 +70,9 @@ pub struct ContainerSpec {
     pub pass_environment: Vec<String>,
     /// `Bind=` and `BindReadOnly=`, in the order in which they are mounted.
     pub binds: Vec<Bind>,
-    /// `TemporaryFileSystem=`, mounted before the binds.
+    /// `Overlay=` and `OverlayReadOnly=`, mounted before the binds.
+    pub overlays: Vec<Overlay>,
+    /// `TemporaryFileSystem=`, mounted before the overlays.
     pub temporary: Vec<Tmpfs>,
     /// `PrivateUsers=`.
     pub users: Users,
@@ -80,14 +82,58 @@ pub struct ContainerSpec {
     pub kill_signal: Option<i32>,
     /// `NotifyReady=`: ready when the init says so (true) or when it runs (false); by init when absent.
     pub notify_ready: Option<bool>,
+    /// `Adapt=`, `Mask=` and `Unmask=`.
+    pub adapt: Adapt,
+    /// `System=`: what boots from a store instead of the tree's own init. A store item, a link that leads to one and is
+    /// followed at each start, or the script that `guix system container` prints.
+    pub system: Option<PathBuf>,
+    /// `Store=` or `Closure=`: what the container sees of a store, read-only at the same path.
+    pub store: Option<Store>,
+    /// Namespaces that are the host's own. User and network namespaces are in `users` and `network`.
+    pub shared: Vec<Namespace>,
+    /// One command instead of an init: `skep run`.
+    pub command: Option<Command>,
+}
+
+impl ContainerSpec {
+    /// A container that boots what is in `root`, all else as it is by default.
+    pub fn of(root: Root, users: Users) -> ContainerSpec {
+        ContainerSpec {
+            root,
+            init: None,
+            parameters: Vec::new(),
+            hostname: None,
+            machine_id: None,
+            environment: Vec::new(),
+            pass_environment: Vec::new(),
+            binds: Vec::new(),
+            overlays: Vec::new(),
+            temporary: Vec::new(),
+            users,
+            network: Network::Private,
+            kill_signal: None,
+            notify_ready: None,
+            adapt: Adapt {
+                enabled: true,
+                mask: Vec::new(),
+                unmask: Vec::new(),
+            },
+            system: None,
+            store: None,
+            shared: Vec::new(),
+            command: None,
+        }
+    }
 }
 
 /// The OS tree of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Root {
-    /// Absolute host path of the tree; `/` is the host's own OS.
-    pub path: PathBuf,
+    /// Absolute host path of the tree or disk image; `/` is the host's own OS. A fresh, empty tmpfs when absent.
+    pub path: Option<PathBuf>,
+    /// `Template=`: the tree that `path` is copied from when it does not exist.
+    pub template: Option<PathBuf>,
     /// What the container may do to it.
     pub access: Access,
 }
@@ -102,6 +148,76 @@ pub enum Access {
     ReadOnly,
     /// Change a copy-on-write layer that ends with the container (`Ephemeral=yes`).
     Ephemeral,
+    /// Only read its `/usr`: all else is a fresh tmpfs (`Volatile=yes`).
+    Volatile,
+}
+
+/// What is kept from running, so that an OS made for a machine of its own fits a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adapt {
+    /// `Adapt=`: mask what cannot work in a container.
+    pub enabled: bool,
+    /// `Mask=`: services, masked in any case. A unit name with its suffix, else the name of a service.
+    pub mask: Vec<String>,
+    /// `Unmask=`: services left alone in any case.
+    pub unmask: Vec<String>,
+}
+
+/// What a container sees of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Store {
+    /// All of the store in this directory.
+    Whole(PathBuf),
+    /// The store paths in this file, separated by white space.
+    Listed(PathBuf),
+    /// What the system refers to, directly and indirectly, as the store's own tool says at each start.
+    Computed,
+}
+
+/// A namespace that may be left out, beside those of users and network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespace {
+    /// Mounts, mount_namespaces(7). Without it the command sees the host's files and has no root of its own.
+    Mount,
+    /// Process ids, pid_namespaces(7).
+    Pid,
+    /// System V IPC and message queues, ipc_namespaces(7).
+    Ipc,
+    /// Host name, uts_namespaces(7).
+    Uts,
+    /// Cgroups, cgroup_namespaces(7).
+    Cgroup,
+}
+
+/// The command of a throw-away container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Program and arguments. A program without a slash is looked for in `PATH`.
+    pub argv: Vec<String>,
+    /// User and group id inside.
+    pub user: (u32, u32),
+    /// Working directory inside; `/` when absent.
+    pub directory: Option<PathBuf>,
+    /// A small init of ours is the first process, which starts the command, reaps and forwards signals.
+    pub init: bool,
+    /// File of the host that gets the first process's PID.
+    pub pid_file: Option<PathBuf>,
+    /// Where its standard input, output and error lead.
+    pub streams: Streams,
+}
+
+/// Where the standard streams of a command lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Streams {
+    /// To a terminal of the container, joined to the launcher's own standard input and output, which are a terminal.
+    Terminal,
+    /// Each through a pipe to the launcher's own.
+    Pipes,
 }
 
 /// One environment variable.
@@ -124,8 +240,8 @@ pub struct Bind {
     pub target: PathBuf,
     /// `BindReadOnly=`.
     pub read_only: bool,
-    /// Leading `-`: skipped when the source is missing.
-    pub optional: bool,
+    /// What happens when the source is missing.
+    pub missing: Missing,
     /// `rbind` (the default): mounts below the source come along.
     pub recursive: bool,
     /// `idmap` (the default with private users): host ids 0-65535 appear as the container's own.
@@ -134,6 +250,42 @@ pub struct Bind {
     pub nosuid: bool,
     /// `nodev` (the default).
     pub nodev: bool,
+}
+
+/// What a missing bind source means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// The start fails.
+    Fail,
+    /// Leading `-`: the bind is left out.
+    Skip,
+    /// `create`: an empty directory is made, owned by the container's root when the bind is idmapped.
+    Create,
+}
+
+/// One overlay mount, overlayfs in the kernel's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    /// Absolute host paths of the lower directories, the topmost last.
+    pub lower: Vec<PathBuf>,
+    /// What takes the changes.
+    pub upper: Upper,
+    /// Absolute path in the container; created when missing.
+    pub target: PathBuf,
+}
+
+/// What takes the changes of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Upper {
+    /// A directory of the host.
+    Directory(PathBuf),
+    /// Memory: they end with the container.
+    Memory,
+    /// Nothing: `OverlayReadOnly=`.
+    ReadOnly,
 }
 
 /// One temporary file system.

@@ -13,9 +13,9 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat};
-use skep_spec::{Bind, Network};
+use skep_spec::{Bind, Missing, Network};
 
 use crate::exec::WORK;
 use crate::exec::root::{c_path, explain_idmap};
@@ -92,6 +92,7 @@ impl Builder<'_> {
                 options,
                 attr,
             } => self.filesystem(kind, target, options, *attr),
+            MountOp::Directory { path, mode } => self.directory(path, *mode),
             MountOp::Device(name) => self.device(name),
             MountOp::Link { path, to } => self.link(path, to),
             MountOp::File(path, content) => self.file(path, content),
@@ -140,6 +141,16 @@ impl Builder<'_> {
             self.targets.declared(target, Kind::Directory)?
         };
         attach(mount.as_fd(), target.as_fd()).at(&format!("attach {kind} to"), &object)
+    }
+
+    fn directory(&self, path: &Path, mode: u32) -> Result<(), StepError> {
+        match self.targets.existing(path) {
+            Err(Errno::ENOENT) => {}
+            other => return other.map(drop).at("open", path.display()),
+        }
+        let (parent, name) = self.place(path)?;
+        let _owner = AsOwner::of(self.targets.owner);
+        mkdirat(&parent, name, Mode::from_bits_truncate(mode)).at("create", path.display())
     }
 
     fn device(&self, name: &str) -> Result<(), StepError> {
@@ -308,7 +319,7 @@ impl Builder<'_> {
             Depth::One
         };
         let source = match clone_tree(AT_FDCWD, &c_path(&bind.source)?, depth) {
-            Err(Errno::ENOENT) if bind.optional => return Ok(()),
+            Err(Errno::ENOENT) if bind.missing == Missing::Skip => return Ok(()),
             Err(err @ Errno::ENOENT) => {
                 return Err(err).at("open", &object).map_err(|err| {
                     err.cure(

@@ -19,31 +19,46 @@ use crate::step::{At, StepError};
 use crate::sys::mount::{
     Attr, Depth, attach as attach_mount, clone_tree, new_filesystem, set_attr, set_idmap,
 };
+use crate::tree::Tree;
 
-/// Attaches the tree at [`ROOT`] and returns its root directory. `identity` is the tree that was locked.
+/// Attaches the tree at [`ROOT`] and returns its root directory. `tree` is the one that was locked.
 pub fn attach(
     plan: &LaunchPlan,
-    identity: (u64, u64),
+    tree: &Tree,
     userns: Option<BorrowedFd>,
 ) -> Result<OwnedFd, StepError> {
     make_work_area()?;
+    let root = match &plan.root {
+        Some(path) => of_host(plan, path, tree.identity, userns)?,
+        None => tree.root.try_clone().at("duplicate", "root")?,
+    };
+    attach_mount(root.as_fd(), open_dir(Path::new(ROOT))?.as_fd()).at("attach", ROOT)?;
+    open_dir(Path::new(ROOT))
+}
+
+/// A mount of the tree at `path` of the host, as the container is to have it.
+fn of_host(
+    plan: &LaunchPlan,
+    path: &Path,
+    identity: (u64, u64),
+    userns: Option<BorrowedFd>,
+) -> Result<OwnedFd, StepError> {
     let depth = if plan.access == Access::Ephemeral {
         Depth::One
     } else {
         Depth::Recursive
     };
-    let tree = clone_tree(AT_FDCWD, &c_path(&plan.root)?, depth)
-        .at("clone mount of", plan.root.display())?;
-    let stat = fstat(&tree).at("stat root", plan.root.display())?;
+    let tree = clone_tree(AT_FDCWD, &c_path(path)?, depth).at("clone mount of", path.display())?;
+    let stat = fstat(&tree).at("stat root", path.display())?;
     if (stat.st_dev, stat.st_ino) != identity {
         return Err(StepError::new(
             "the tree was replaced while it was being opened:",
-            plan.root.display(),
+            path.display(),
         ));
     }
     if let Some(userns) = userns {
         set_idmap(tree.as_fd(), userns, depth)
-            .at("idmap", format_args!("Root={}", plan.root.display()))
+            .at("idmap", format_args!("Root={}", path.display()))
             .map_err(|err| {
                 explain_idmap(err, &tree, "move the tree", "set PrivateUsers=identity")
             })?;
@@ -53,13 +68,11 @@ pub fn attach(
         read_only: plan.access != Access::Write,
         ..Attr::default()
     };
-    set_attr(tree.as_fd(), attr, depth).at("set attributes of", plan.root.display())?;
-    let root = match plan.access {
-        Access::Write | Access::ReadOnly => tree,
-        Access::Ephemeral => overlay(plan, tree.as_fd(), stat.st_mode)?,
-    };
-    attach_mount(root.as_fd(), open_dir(Path::new(ROOT))?.as_fd()).at("attach", ROOT)?;
-    open_dir(Path::new(ROOT))
+    set_attr(tree.as_fd(), attr, depth).at("set attributes of", path.display())?;
+    match plan.access {
+        Access::Write | Access::ReadOnly => Ok(tree),
+        Access::Ephemeral | Access::Volatile => overlay(plan, path, tree.as_fd(), stat.st_mode),
+    }
 }
 
 /// An error of an idmap that names the file system and what helps. EINVAL is the kernel's word for "cannot".
@@ -96,7 +109,12 @@ fn make_work_area() -> Result<(), StepError> {
 }
 
 /// A copy-on-write layer in memory over `lower`; it ends with the last process that sees it.
-fn overlay(plan: &LaunchPlan, lower: BorrowedFd, mode: u32) -> Result<OwnedFd, StepError> {
+fn overlay(
+    plan: &LaunchPlan,
+    tree: &Path,
+    lower: BorrowedFd,
+    mode: u32,
+) -> Result<OwnedFd, StepError> {
     let path = |name: &str| Path::new(WORK).join(name);
     for name in ["lower", "upper", "work"] {
         fs::create_dir(path(name)).at("create", path(name).display())?;
@@ -120,7 +138,7 @@ fn overlay(plan: &LaunchPlan, lower: BorrowedFd, mode: u32) -> Result<OwnedFd, S
         ..Attr::default()
     };
     new_filesystem(c"overlay", &options, attr)
-        .at("mount overlay over", plan.root.display())
+        .at("mount overlay over", tree.display())
         .map_err(|err| {
             err.cure(
                 "Ephemeral=yes and Root=/ need overlayfs, and a tree that is not itself an overlay",

@@ -86,7 +86,7 @@ fn stage(
     )?;
     channel.expect(&Frame::Mapped)?;
     let userns = user_namespace(plan, &guest)?;
-    let tree_root = root::attach(plan, tree.identity, userns.as_ref().map(AsFd::as_fd))?;
+    let tree_root = root::attach(plan, tree, userns.as_ref().map(AsFd::as_fd))?;
     build(
         plan,
         &guest,

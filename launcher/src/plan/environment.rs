@@ -81,8 +81,8 @@ pub fn plan_environment(
 }
 
 /// Whether the tree's own machine id must be covered: it is the host's, so two machines would share it.
-pub fn shares_machine_id(root: &Path, host: &HostFacts, tree: Option<&str>) -> bool {
-    root == Path::new("/")
+pub fn shares_machine_id(root: Option<&Path>, host: &HostFacts, tree: Option<&str>) -> bool {
+    root == Some(Path::new("/"))
         || (tree.is_some_and(|id| id.len() == 32) && tree == host.machine_id.as_deref())
 }
 

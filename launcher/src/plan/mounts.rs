@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Access, Bind, ContainerSpec, Network, Tmpfs};
+use skep_spec::{Access, Bind, ContainerSpec, Missing, Network, Tmpfs};
 
 use crate::host::HostFacts;
 use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
@@ -28,6 +28,13 @@ pub enum MountOp {
         options: Vec<(String, Option<String>)>,
         /// Mount attributes.
         attr: Attr,
+    },
+    /// A directory of the container's own root, made with this mode when missing.
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Permissions.
+        mode: u32,
     },
     /// A device node of the host.
     Device(&'static str),
@@ -139,14 +146,14 @@ pub fn plan_mounts(
             },
         ));
     }
-    if shares_machine_id(&spec.root.path, host, tree.machine_id.as_deref()) {
+    if shares_machine_id(spec.root.path.as_deref(), host, tree.machine_id.as_deref()) {
         ops.extend(own_file(
             spec.root.access,
             "/etc/machine-id",
             format!("{machine_id}\n"),
         ));
     }
-    if spec.root.path == Path::new("/") {
+    if spec.root.path.as_deref() == Some(Path::new("/")) {
         // The host's table names the host's disks.
         let text = "# The host's table does not apply in a container.\n".to_owned();
         ops.extend(own_file(spec.root.access, "/etc/fstab", text));
@@ -172,7 +179,9 @@ fn own_file(access: Access, path: &str, content: String) -> Option<MountOp> {
     match access {
         Access::Write => None,
         Access::ReadOnly => Some(MountOp::Cover(path.into(), content.into_bytes())),
-        Access::Ephemeral => Some(MountOp::Replace(path.into(), content.into_bytes())),
+        Access::Ephemeral | Access::Volatile => {
+            Some(MountOp::Replace(path.into(), content.into_bytes()))
+        }
     }
 }
 
@@ -359,6 +368,9 @@ impl fmt::Display for MountOp {
                 }
                 Ok(())
             }
+            MountOp::Directory { path, mode } => {
+                write!(f, "directory {} {mode:04o}", path.display())
+            }
             MountOp::Device(name) => write!(f, "device /dev/{name}"),
             MountOp::Link { path, to } => write!(f, "link {} -> {to}", path.display()),
             MountOp::File(path, content) => {
@@ -379,13 +391,17 @@ impl fmt::Display for MountOp {
                     nodev: bind.nodev,
                     noexec: false,
                 };
-                let optional = if bind.optional { " if it exists" } else { "" };
+                let missing = match bind.missing {
+                    Missing::Fail => "",
+                    Missing::Skip => " if it exists",
+                    Missing::Create => ", created when missing",
+                };
                 let depth = if bind.recursive { "rbind" } else { "bind" };
                 let idmap = if bind.idmap { ",idmap" } else { "" };
                 let (source, target) = (bind.source.display(), bind.target.display());
                 write!(
                     f,
-                    "{depth} {source} on {target}{}{idmap}{optional}",
+                    "{depth} {source} on {target}{}{idmap}{missing}",
                     attributes(attr)
                 )
             }
@@ -438,7 +454,7 @@ mod tests {
             source: "/srv".into(),
             target: "/srv".into(),
             read_only: true,
-            optional: true,
+            missing: Missing::Skip,
             recursive: true,
             idmap: true,
             nosuid: true,
@@ -486,7 +502,7 @@ mod tests {
     #[test]
     fn own_os_gets_its_own_machine_id_and_no_fstab() {
         let mut spec = spec();
-        spec.root.path = "/".into();
+        spec.root.path = Some("/".into());
         spec.root.access = Access::Ephemeral;
         let ops = plan(&spec);
         assert!(

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use skep_spec::{
-    Access, ContainerSpec, Content, LAUNCHER, Network, Root, STATE_DIR, SpecFile, Users, VERSION,
+    Access, ContainerSpec, Content, LAUNCHER, Root, STATE_DIR, SpecFile, Users, VERSION,
 };
 use skep_tests::{
     bench::figure::Row,
@@ -162,23 +162,15 @@ fn commands(tree: &Path) -> Vec<(&'static str, Option<Command>)> {
 }
 
 fn write_spec(tree: &Path) -> Result<()> {
+    let root = Root {
+        path: Some(tree.to_owned()),
+        template: None,
+        access: Access::Write,
+    };
     let content = ContainerSpec {
-        root: Root {
-            path: tree.to_owned(),
-            access: Access::Write,
-        },
         init: Some("/bin/true".into()),
-        parameters: Vec::new(),
-        hostname: None,
-        machine_id: None,
-        environment: Vec::new(),
-        pass_environment: Vec::new(),
-        binds: Vec::new(),
-        temporary: Vec::new(),
-        users: Users::Private { base: BASE },
-        network: Network::Private,
-        kill_signal: None,
         notify_ready: Some(false),
+        ..ContainerSpec::of(root, Users::Private { base: BASE })
     };
     let spec = SpecFile {
         version: VERSION,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use skep_spec::Bind;
+use skep_spec::{Bind, Missing};
 
 use super::*;
 use crate::sample;
@@ -111,7 +111,7 @@ fn mounts_are_required_where_systemd_can_read_them_back() {
         ("/two words", None),
     ] {
         let mut wanted = sample::wanted("web", Vec::new());
-        wanted.spec.root.path = PathBuf::from(root);
+        wanted.spec.root.path = Some(PathBuf::from(root));
         let draft = render(&wanted, 252);
         assert_eq!(
             value(&draft, "RequiresMountsFor"),
@@ -124,16 +124,16 @@ fn mounts_are_required_where_systemd_can_read_them_back() {
 #[test]
 fn optional_binds_require_no_mount() {
     let mut wanted = sample::wanted("web", Vec::new());
-    for (source, optional) in [
-        ("/srv/must", false),
-        ("/srv/may", true),
-        ("/srv/must", false),
+    for (source, missing) in [
+        ("/srv/must", Missing::Fail),
+        ("/srv/may", Missing::Skip),
+        ("/srv/must", Missing::Fail),
     ] {
         wanted.spec.binds.push(Bind {
             source: PathBuf::from(source),
             target: PathBuf::from("/x"),
             read_only: false,
-            optional,
+            missing,
             recursive: true,
             idmap: true,
             nosuid: true,
