@@ -10,6 +10,7 @@ pub mod command;
 pub mod guest;
 pub mod host;
 pub mod leak;
+pub mod parity;
 pub mod place;
 pub mod progress;
 pub mod quiet;

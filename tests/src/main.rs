@@ -37,6 +37,8 @@ enum Verb {
     Try,
     /// Run all checks and tests; with FILTER the tests whose names contain it
     Test { filter: Option<String> },
+    /// Run the tests of every behaviour that earlier system containers had, and print behaviour, test, result
+    Parity,
     /// Measure skep next to systemd-nspawn and others, on a test host: a table, and target/bench.json
     Bench(bench::Options),
     /// Test hosts: real systemd as PID 1 in namespaces
@@ -82,7 +84,8 @@ struct Up {
     /// Name of the host [default: made from the OS]
     #[arg(long)]
     name: Option<String>,
-    /// Guest trees below /var/lib/machines: debian-12, debian-13, debian-sid, busybox, host
+    /// Guest trees below /var/lib/machines: debian-12, debian-13, debian-sid, busybox, host, metal,
+    /// sysvinit, openrc
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     guests: Vec<String>,
     /// Root on a loop-mounted ext4 image
@@ -109,6 +112,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::Package => println!("{}", artifact::package(&artifact::build()?)?.display()),
         Verb::Try => tryout::run_try()?,
         Verb::Test { filter } => suite::test(filter.as_deref())?,
+        Verb::Parity => suite::parity()?,
         Verb::Bench(options) => bench(&options)?,
         Verb::Host(verb) => return perform_host(verb),
         Verb::HostSupervise { name, delegated } => host::supervise(&name, delegated)?,

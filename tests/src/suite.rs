@@ -13,13 +13,34 @@ use crate::{
     command::run,
     host::{Host, Os, Wanted, shared_name, xtask},
     leak::Machine,
+    parity,
     place::{cargo, workspace},
     progress::{note, seconds},
     tool,
 };
 
 /// Guests of the shared hosts.
-pub const GUESTS: &[&str] = &["debian-12", "debian-13", "debian-sid", "busybox", "host"];
+pub const GUESTS: &[&str] = &[
+    "debian-12",
+    "debian-13",
+    "debian-sid",
+    "busybox",
+    "host",
+    "metal",
+    "sysvinit",
+    "openrc",
+];
+
+/// Which boot tests run.
+#[derive(Clone, Copy, Debug)]
+enum Selection<'a> {
+    /// All of them.
+    All,
+    /// Those whose names contain this.
+    Containing(&'a str),
+    /// Those that show a row of the parity table.
+    Parity,
+}
 
 /// How a phase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +126,22 @@ pub fn test(filter: Option<&str>) -> Result<()> {
         let built = artifact::build()?;
         artifact::package(&built)
     });
+    let selection = filter.map_or(Selection::All, Selection::Containing);
     match package {
-        Some(package) => boots(&mut report, filter, package),
+        Some(package) => boots(&mut report, selection, package),
+        None => report.skip("boot"),
+    }
+    report.conclude(begin.elapsed())
+}
+
+/// Runs the boot tests that show a row of the parity table, and prints it.
+pub fn parity() -> Result<()> {
+    let begin = Instant::now();
+    let mut report = Report::default();
+    tool::ensure_subcommand("cargo-nextest")?;
+    let package = report.phase("package", || artifact::package(&artifact::build()?));
+    match package {
+        Some(package) => boots(&mut report, Selection::Parity, package),
         None => report.skip("boot"),
     }
     report.conclude(begin.elapsed())
@@ -150,15 +185,23 @@ fn checks(report: &mut Report) {
 }
 
 /// The boot tests on fresh hosts of all systemd generations.
-fn boots(report: &mut Report, filter: Option<&str>, package: PathBuf) {
+fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
     let Some(before) = report.phase("survey", Machine::now) else {
         return;
     };
     let prefix = format!("test-{}", std::process::id());
     let up = report.phase("hosts up", || bring_up(&prefix, &package));
     if up.is_some() {
+        let results = std::env::temp_dir().join(format!("skep-{prefix}.results"));
         report.phase("boot", || {
-            let mut command = nextest(filter);
+            let mut command = match selection {
+                Selection::Containing(filter) => nextest(Some(filter)),
+                Selection::All | Selection::Parity => nextest(None),
+            };
+            if let Selection::Parity = selection {
+                command.args(["--filterset", &parity::filter()]);
+            }
+            parity::begin(&results)?;
             command.args([
                 "--package=skep-tests",
                 "--test=*",
@@ -167,9 +210,14 @@ fn boots(report: &mut Report, filter: Option<&str>, package: PathBuf) {
             ]);
             command
                 .env("SKEP_TEST_HOSTS", &prefix)
-                .env("SKEP_XTASK", xtask()?);
+                .env("SKEP_XTASK", xtask()?)
+                .env(parity::RESULTS, &results);
             run(command.env("SKEP_TEST_PACKAGE", &package))
         });
+        if !matches!(selection, Selection::Containing(_)) {
+            report.phase("parity", || parity::conclude(&results));
+        }
+        let _ = std::fs::remove_file(&results);
     } else {
         report.skip("boot");
     }

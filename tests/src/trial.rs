@@ -16,7 +16,10 @@ use std::{env, process::ExitCode};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::host::{Host, Os};
+use crate::{
+    host::{Host, Os},
+    parity,
+};
 
 /// Shown beside the name of an ignored test.
 const REASON: &str = "needs root and test hosts: cargo xtask test";
@@ -43,7 +46,12 @@ where
 
 /// A test that brings up hosts of its own.
 pub fn promised(name: String, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    let run = move || test().map_err(|error| Failed::from(format!("{error:#}")));
+    let shown = name.clone();
+    let run = move || {
+        let result = test();
+        parity::record(&shown, result.is_ok());
+        result.map_err(|error| Failed::from(format!("{error:#}")))
+    };
     if env::var_os("SKEP_TEST_HOSTS").is_some() {
         Trial::test(name, run)
     } else {
