@@ -11,7 +11,7 @@ use crate::property::Property;
 pub struct Wanted {
     /// Container name.
     pub name: String,
-    /// The declaration file: `SourcePath=` of the unit.
+    /// The declaration file, which the unit names as documentation.
     pub source: PathBuf,
     /// What the launcher gets. With [`Ids::Pick`] its `users` base is 0 until `ranges` assigns one.
     pub spec: ContainerSpec,

@@ -62,9 +62,12 @@ fn baseline(name: &str, source: &Path, systemd: u32) -> Vec<Property> {
     set("Description", format!("Container {name}").into());
     set(
         "Documentation",
-        Value::List(vec!["man:skep.container(5)".to_owned()]),
+        // Not SourcePath=: after an edit of that file systemd asks for a daemon-reload, which would change nothing.
+        Value::List(vec![
+            format!("file:{}", source.display()),
+            "man:skep.container(5)".to_owned(),
+        ]),
     );
-    set("SourcePath", source.to_string_lossy().into_owned().into());
     // Started with machines.target at boot, stopped with it, and shut down before the host's network goes.
     set("PartOf", ["machines.target"].into());
     set("Before", ["machines.target"].into());

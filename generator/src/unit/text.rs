@@ -18,7 +18,7 @@ const UNIT_SECTION: &[&str] = &[
     "JobTimeoutAction", "JobTimeoutRebootArgument", "JobTimeoutUSec", "JoinsNamespaceOf", "OnFailure",
     "OnFailureJobMode", "OnSuccess", "OnSuccessJobMode", "PartOf", "PropagatesReloadTo", "PropagatesStopTo",
     "RebootArgument", "RefuseManualStart", "RefuseManualStop", "ReloadPropagatedFrom", "Requires", "RequiresMountsFor",
-    "Requisite", "SourcePath", "StartLimitAction", "StartLimitBurst", "StartLimitIntervalUSec", "StopPropagatedFrom",
+    "Requisite", "StartLimitAction", "StartLimitBurst", "StartLimitIntervalUSec", "StopPropagatedFrom",
     "StopWhenUnneeded", "SuccessAction", "SuccessActionExitStatus", "SurviveFinalKillSignal", "Upholds", "Wants",
     "WantsMountsFor",
 ];

@@ -112,6 +112,8 @@ pub(crate) fn live_limits(host: &Host) -> Result<()> {
     );
     edit("")?;
     reached(["infinity", "16384", "[not set]"])?;
+    let asks = guest.property("NeedDaemonReload")?;
+    ensure!(asks == "no", "systemd asks for a reload after an edit");
     host.exec(["systemctl", "daemon-reload"])?.ok()?;
     reached(["infinity", "16384", "[not set]"])?;
     guest.systemctl("restart")?;

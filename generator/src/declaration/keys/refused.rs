@@ -273,7 +273,7 @@ fn unit(name: &str) -> Option<String> {
         return Some("conditions are not supported in this version; add them with \"systemctl edit skep@NAME\"".into());
     }
     let text = match name {
-        "SourcePath" => "set by skep to the path of the declaration",
+        "SourcePath" => "Documentation= of the unit names the declaration",
         "CollectMode" | "DefaultDependencies" | "AllowIsolate" | "SurviveFinalKillSignal" => {
             "set by skep"
         }
