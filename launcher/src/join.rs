@@ -22,7 +22,7 @@ use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use skep_spec::State;
+use skep_spec::{State, SystemCalls};
 
 use crate::host::HostFacts;
 use crate::load::state_dir;
@@ -73,6 +73,7 @@ struct Target {
     namespaces: CloneFlags,
     cgroup: OwnedFd,
     bounding: CapSet,
+    system_calls: SystemCalls,
 }
 
 /// Enters and returns the command's exit status.
@@ -150,6 +151,7 @@ fn find(name: &str) -> Result<Target, StepError> {
         namespaces: foreign_namespaces(pid)?,
         cgroup,
         bounding: bounding_set(pid)?,
+        system_calls: state.system_calls,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Computed from the spec, the host's and the tree's facts, without I/O. `exec` walks it and decides nothing.
 
 pub mod environment;
+pub mod filter;
 pub mod ids;
 pub mod init;
 pub mod mounts;
@@ -11,7 +12,7 @@ pub mod security;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Access, ContainerSpec, Network};
+use skep_spec::{Access, ContainerSpec, Network, SystemCalls};
 
 use crate::host::HostFacts;
 use crate::lock::Lock;
@@ -45,6 +46,8 @@ pub struct LaunchPlan {
     pub init: Init,
     /// Capabilities that stay in the bounding set.
     pub capabilities: CapSet,
+    /// What the declaration changes of the system call filter.
+    pub system_calls: SystemCalls,
     /// `PRETTY_NAME=` of the tree.
     pub os: Option<String>,
 }
@@ -71,6 +74,7 @@ pub fn plan_launch(
         hostname: spec.hostname.clone().unwrap_or_else(|| name.to_owned()),
         init: init::plan_init(spec, host, tree, &machine_id, environment),
         capabilities: security::capabilities(spec.network),
+        system_calls: spec.system_calls.clone(),
         os: tree.os.clone(),
     }
 }
@@ -152,6 +156,14 @@ impl fmt::Display for LaunchPlan {
             "capabilities {}",
             security::names(self.capabilities).join(" ")
         )?;
+        for (word, calls) in [
+            ("allowed", &self.system_calls.allowed),
+            ("refused", &self.system_calls.refused),
+        ] {
+            if !calls.is_empty() {
+                writeln!(f, "system calls {word} {}", calls.join(" "))?;
+            }
+        }
         write!(f, "{}", self.init)
     }
 }

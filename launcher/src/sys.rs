@@ -13,6 +13,7 @@ pub mod link;
 pub mod mount;
 pub mod pidfd;
 pub mod pty;
+pub mod seccomp;
 pub mod signal;
 
 use nix::errno::Errno;

@@ -1,5 +1,7 @@
 //! What a container is from inside: what its root cannot undo, what it does not see of the host, what each key gives it.
 
+#[path = "inside/calls.rs"]
+mod calls;
 #[path = "inside/hostile.rs"]
 mod hostile;
 #[path = "inside/keys.rs"]
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         ("owners_and_canaries", owners::canaries),
         ("five_ranges", owners::five_ranges),
         ("no_host_descriptor", owners::no_host_descriptor),
+        ("calls_refused", calls::refused),
+        ("key_system_call_filter", calls::key),
         ("hostile_mount_points", hostile::mount_points),
         ("hostile_files", hostile::files),
         ("hostile_inits", hostile::inits),

@@ -10,6 +10,7 @@ pub(crate) mod network;
 pub(crate) mod path;
 pub(crate) mod signal;
 pub(crate) mod size;
+pub(crate) mod syscalls;
 pub(crate) mod time;
 pub(crate) mod unit_name;
 

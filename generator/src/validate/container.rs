@@ -6,7 +6,7 @@ use skep_spec::{Access, ContainerSpec, Network, Root, Variable};
 
 use super::{At, Reader, mounts, users};
 use crate::declaration::value::path::absolute;
-use crate::declaration::value::{boolean, signal, variable_name};
+use crate::declaration::value::{boolean, signal, syscalls, variable_name};
 use crate::declaration::words;
 use crate::problem::{Origin, quoted};
 use crate::wanted::Ids;
@@ -37,6 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let network = reader.scalar("Network", network);
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
+    let said = values(reader.list("SystemCallFilter", syscalls::system_calls));
     let spec = ContainerSpec {
         init: value(init),
         parameters,
@@ -49,6 +50,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         network: value(network).unwrap_or(Network::Private),
         kill_signal: value(kill_signal),
         notify_ready: value(notify_ready),
+        system_calls: syscalls::merged(&said),
         ..ContainerSpec::of(root, users.users)
     };
     Read {

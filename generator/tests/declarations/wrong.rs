@@ -177,6 +177,21 @@ const WRONG: &[(&[u8], u32, &str)] = &[
     ),
     (b"[Container]\nKillSignal=65\n", 2, "between 1 and 64"),
     (b"[Container]\nNotifyReady=2\n", 2, "not a boolean"),
+    (
+        b"[Container]\nSystemCallFilter=keyctl bfp\n",
+        2,
+        "unknown system call \"bfp\"; did you mean bpf?",
+    ),
+    (
+        b"[Container]\nSystemCallFilter=~@mounts\n",
+        2,
+        "unknown group \"@mounts\"",
+    ),
+    (
+        b"[Container]\nSystemCallFilter=~\n",
+        2,
+        "no system call is named",
+    ),
     // Environment.
     (
         b"[Container]\nEnvironment=LANG\n",

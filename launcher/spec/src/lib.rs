@@ -89,6 +89,8 @@ pub struct ContainerSpec {
     pub system: Option<PathBuf>,
     /// `Store=` or `Closure=`: what the container sees of a store, read-only at the same path.
     pub store: Option<Store>,
+    /// `SystemCallFilter=`.
+    pub system_calls: SystemCalls,
     /// Namespaces that are the host's own. User and network namespaces are in `users` and `network`.
     pub shared: Vec<Namespace>,
     /// One command instead of an init: `skep run`.
@@ -120,6 +122,7 @@ impl ContainerSpec {
             },
             system: None,
             store: None,
+            system_calls: SystemCalls::default(),
             shared: Vec::new(),
             command: None,
         }
@@ -162,6 +165,16 @@ pub struct Adapt {
     pub mask: Vec<String>,
     /// `Unmask=`: services left alone in any case.
     pub unmask: Vec<String>,
+}
+
+/// What a declaration changes of the system call filter, by the names of system calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SystemCalls {
+    /// Refused by default, and allowed here.
+    pub allowed: Vec<String>,
+    /// Refused here.
+    pub refused: Vec<String>,
 }
 
 /// What a container sees of a store.
@@ -347,6 +360,8 @@ pub struct State {
     pub os: Option<String>,
     /// First host id, when the container has a private range.
     pub base: Option<u32>,
+    /// Its system call filter, for those who enter.
+    pub system_calls: SystemCalls,
     /// Whether the container is ready.
     pub ready: bool,
     /// Start of this boot of the container: seconds since the epoch.

@@ -16,8 +16,11 @@ use nix::unistd::{
 };
 use nix::unistd::{setresgid, setresuid, setsid};
 
+use skep_spec::SystemCalls;
+
 use crate::exec::stage::fail;
 use crate::plan::LaunchPlan;
+use crate::plan::filter;
 use crate::plan::init::Init;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
@@ -25,6 +28,7 @@ use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
 use crate::sys::creds::new_keyring;
 use crate::sys::fd::cloexec_from;
 use crate::sys::pty::make_controlling;
+use crate::sys::seccomp::set_filter;
 use crate::sys::signal::default_disposition;
 
 /// Becomes the init, or reports why not.
@@ -63,7 +67,7 @@ fn become_init(
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
     refuse_orphan(channel)?;
-    drop_privileges(plan.capabilities)?;
+    drop_privileges(plan.capabilities, &plan.system_calls)?;
     // The barrier socket is close-on-exec already; all else that may be open is now, too.
     cloexec_from(3).at("close", "descriptors")?;
     exec_init(&plan.init)
@@ -111,9 +115,10 @@ fn reset_process() -> Result<(), StepError> {
     Ok(())
 }
 
-/// Limits the bounding set first: changing it takes a capability that the second step may drop.
-fn drop_privileges(keep: CapSet) -> Result<(), StepError> {
+/// Limits the bounding set and the system calls first: both take capabilities that the last step may drop.
+fn drop_privileges(keep: CapSet, calls: &SystemCalls) -> Result<(), StepError> {
     limit_bounding(keep).at("limit", "capability bounding set")?;
+    set_filter(&filter::program(calls)).at("set", "system call filter")?;
     limit_permitted(keep).at("set", "capabilities")
 }
 

@@ -17,7 +17,10 @@ use nix::unistd::{
     setsid,
 };
 
+use skep_spec::SystemCalls;
+
 use crate::join::{Request, Target, give_up, pump};
+use crate::plan::filter;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
 use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
@@ -25,6 +28,7 @@ use crate::sys::clone::{Flags, Side, clone3, exit_now};
 use crate::sys::creds::{new_keyring, set_undumpable};
 use crate::sys::fd::cloexec_from;
 use crate::sys::pty;
+use crate::sys::seccomp::set_filter;
 use crate::sys::signal::default_disposition;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -41,6 +45,7 @@ pub(super) fn join(
         namespaces,
         cgroup,
         bounding,
+        system_calls,
     } = target;
     let result = || -> Result<Side, StepError> {
         // A directory of the host must not be within reach of a guest without a user namespace for one moment: `..` from
@@ -55,7 +60,8 @@ pub(super) fn join(
     match result() {
         Err(err) => give_up(&channel, err),
         Ok(Side::Child) => {
-            let error = match become_command(bounding, request, &channel, streams) {
+            let error = match become_command((bounding, &system_calls), request, &channel, streams)
+            {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -76,7 +82,7 @@ pub(super) fn join(
 }
 
 fn become_command(
-    bounding: CapSet,
+    limits: (CapSet, &SystemCalls),
     request: &Request,
     channel: &Channel,
     streams: Option<pump::Inner>,
@@ -105,7 +111,7 @@ fn become_command(
         .thread_set_mask()
         .at("reset", "signal mask")?;
     let _ = new_keyring();
-    drop_to(request.user, bounding)?;
+    drop_to(request.user, limits)?;
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
     enter_directory(request)?;
@@ -141,8 +147,13 @@ fn open_terminal() -> Result<(OwnedFd, OwnedFd), StepError> {
     Ok((master, terminal))
 }
 
-fn drop_to((user, group): (u32, u32), bounding: CapSet) -> Result<(), StepError> {
+/// No more than the leader has: its bounding set and its system calls.
+fn drop_to(
+    (user, group): (u32, u32),
+    (bounding, calls): (CapSet, &SystemCalls),
+) -> Result<(), StepError> {
     limit_bounding(bounding).at("limit", "capability bounding set")?;
+    set_filter(&filter::program(calls)).at("set", "system call filter")?;
     setgroups(&[]).at("clear", "supplementary groups")?;
     let gid = Gid::from_raw(group);
     setresgid(gid, gid, gid).at("set group id", group)?;

@@ -2,7 +2,7 @@
 //!
 //! The set is systemd-nspawn's without AUDIT_CONTROL and LINUX_IMMUTABLE, which have no effect outside the initial user
 //! namespace. A new user namespace starts with a full bounding set, so the limit is applied inside it, not by the unit.
-//! The seccomp filter belongs here, too, and is not there yet.
+//! System calls are `filter`'s.
 
 use skep_spec::Network;
 

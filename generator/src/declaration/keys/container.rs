@@ -2,7 +2,7 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 16] = [
+pub(super) static ROWS: [KeyRow; 17] = [
     row(
         "Root",
         ONE_TEXT,
@@ -66,6 +66,11 @@ pub(super) static ROWS: [KeyRow; 16] = [
         "NotifyReady",
         ONE,
         "yes: started when the init says so; no: when it runs; by init when unset",
+    ),
+    row(
+        "SystemCallFilter",
+        LIST,
+        "[~]NAME...: system calls allowed (~: refused) beside the default; @GROUP too",
     ),
 ];
 

@@ -97,7 +97,6 @@ fn container_later(name: &str) -> Option<String> {
         "SetCredential",
         "SuppressSync",
         "Sysctl",
-        "SystemCallFilter",
         "Timezone",
         "Unmask",
         "User",
