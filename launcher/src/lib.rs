@@ -15,6 +15,7 @@ pub mod load;
 pub mod lock;
 pub mod log;
 pub mod plan;
+pub mod register;
 pub mod step;
 pub mod supervise;
 pub mod sync;

@@ -40,6 +40,8 @@ pub struct LaunchPlan {
     pub network: Network,
     /// Mounts below the new root, in order.
     pub mounts: Vec<MountOp>,
+    /// Machine id, 32 hex digits.
+    pub machine_id: String,
     /// Host name inside.
     pub hostname: String,
     /// The first process.
@@ -71,6 +73,7 @@ pub fn plan_launch(
         ids,
         network: spec.network,
         mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id),
+        machine_id: machine_id.clone(),
         hostname: spec.hostname.clone().unwrap_or_else(|| name.to_owned()),
         init: init::plan_init(spec, host, tree, &machine_id, environment),
         capabilities: security::capabilities(spec.network),

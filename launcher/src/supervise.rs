@@ -20,6 +20,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use crate::exec::parent::Running;
 use crate::plan::LaunchPlan;
 use crate::plan::init::InitKind;
+use crate::register::{self, Registration, machine_name};
 use crate::step::{At, StepError};
 use crate::supervise::console::Console;
 use crate::supervise::notify::Told;
@@ -33,6 +34,7 @@ const LEADER: u64 = 1;
 const CONSOLE: u64 = 2;
 const NOTIFY: u64 = 3;
 const OUTPUT: u64 = 4;
+const MACHINED: u64 = 5;
 
 /// Between two status texts of the guest.
 const STATUS_PAUSE: Duration = Duration::from_millis(100);
@@ -41,6 +43,7 @@ struct Supervisor<'a> {
     plan: &'a LaunchPlan,
     running: &'a Running,
     publisher: Publisher,
+    registration: Option<Registration>,
     machine: Machine,
     started: Instant,
     /// When to look again whether the init hears the shutdown signal.
@@ -61,6 +64,7 @@ pub fn supervise(
         plan,
         running,
         publisher,
+        registration: None,
         machine: Machine::new(
             plan.init.notify_ready,
             plan.init.kind.will_hear(),
@@ -74,6 +78,7 @@ pub fn supervise(
     let mut console = Console::new(running.console.as_fd())?;
     let epoll = watch(running, signals, &console)?;
     supervisor.started();
+    supervisor.register(&epoll);
     // The console is edge-triggered: what one turn leaves is remembered here.
     let mut unread = false;
     let mut events = [EpollEvent::empty(); 8];
@@ -92,6 +97,7 @@ pub fn supervise(
                 CONSOLE => unread = true,
                 OUTPUT => console.write(),
                 NOTIFY => supervisor.told(),
+                MACHINED => supervisor.machined(&epoll),
                 LEADER => supervisor.leader_ended()?,
                 _ => {}
             }
@@ -103,6 +109,9 @@ pub fn supervise(
         }
     }
     console.finish();
+    if let Some(registration) = supervisor.registration.take() {
+        registration.end();
+    }
     supervisor
         .outcome
         .ok_or_else(|| StepError::new("supervision ended without an outcome", ""))
@@ -146,6 +155,36 @@ impl Supervisor<'_> {
         ));
         if !self.plan.init.notify_ready {
             self.feed(Event::Ready);
+        }
+    }
+
+    /// A host without machined has no use for this.
+    fn register(&mut self, epoll: &Epoll) {
+        self.registration = machine_name(&self.plan.name).and_then(|name| {
+            Registration::begin(register::Machine {
+                name,
+                id: self.plan.machine_id.clone(),
+                leader: self.running.leader.pid.as_raw().unsigned_abs(),
+                root: self
+                    .plan
+                    .root
+                    .as_ref()
+                    .map_or_else(String::new, |root| root.display().to_string()),
+            })
+        });
+        self.await_machined(epoll);
+    }
+
+    fn await_machined(&self, epoll: &Epoll) {
+        if let Some(socket) = self.registration.as_ref().and_then(Registration::socket) {
+            // Not watched, not heard: the container runs all the same.
+            let _ = epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, MACHINED));
+        }
+    }
+
+    fn machined(&mut self, epoll: &Epoll) {
+        if self.registration.as_mut().is_some_and(Registration::read) {
+            self.await_machined(epoll);
         }
     }
 

@@ -1,0 +1,199 @@
+//! What systemd-machined knows of our containers, and what its tools do with them.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Result, ensure};
+use skep_tests::{
+    guest::Guest,
+    host::{Host, Os},
+    trial,
+    wait::wait_until,
+};
+
+const DEBIAN: &str = "[Container]\nRoot=/var/lib/machines/debian-13\n";
+
+/// What machined does, it has done after this time.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A test on one host.
+type Test = fn(&Host) -> Result<()>;
+
+fn main() -> ExitCode {
+    let tests: &[(&str, Test)] = &[
+        ("registers", registers),
+        ("tools", tools),
+        ("signals", signals),
+        ("restarts_of_machined", restarts),
+        ("without_machined", without),
+    ];
+    let trials = tests
+        .iter()
+        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
+    trial::main(trials.collect())
+}
+
+fn started<'a>(host: &'a Host, name: &str, text: &str) -> Result<Guest<'a>> {
+    let guest = Guest::declare(host, name, text)?;
+    guest.systemctl("start")?;
+    registered(host, name)?;
+    Ok(guest)
+}
+
+/// The registration runs beside the boot.
+fn registered(host: &Host, name: &str) -> Result<()> {
+    wait_until(LIMIT, "the registration", || {
+        let done = host.exec(["machinectl", "show", name])?;
+        Ok(done.ok().ok().map(drop))
+    })
+}
+
+fn known(host: &Host, name: &str, property: &str) -> Result<String> {
+    let show = [
+        "machinectl",
+        "show",
+        "--value",
+        "--property",
+        property,
+        name,
+    ];
+    host.exec(show)?.ok()
+}
+
+/// What a machine is said to be, for any init.
+fn registers(host: &Host) -> Result<()> {
+    for (name, text) in [
+        ("mach-deb", DEBIAN),
+        ("mach_busy", "[Container]\nRoot=/var/lib/machines/busybox\n"),
+    ] {
+        let machine = name.replace('_', "-");
+        let guest = Guest::declare(host, name, text)?;
+        guest.systemctl("start")?;
+        registered(host, &machine)?;
+        for (property, want) in [
+            ("Class", "container"),
+            ("Service", "skep"),
+            ("Unit", &*guest.unit()),
+            (
+                "RootDirectory",
+                text.trim().rsplit('=').next().unwrap_or_default(),
+            ),
+        ] {
+            let is = known(host, &machine, property)?;
+            ensure!(is == want, "{property} is {is:?}, not {want:?}");
+        }
+        let id = host
+            .sh(&format!(
+                "cat /proc/{}/root/run/host/container-uuid",
+                known(host, &machine, "Leader")?
+            ))?
+            .ok()?;
+        ensure!(
+            known(host, &machine, "Id")? == id,
+            "not the machine id {id}"
+        );
+        guest.finish()?;
+        let list = host.exec(["machinectl", "list", "--no-legend"])?.ok()?;
+        ensure!(
+            !list.contains(&machine),
+            "still known after its end:\n{list}"
+        );
+    }
+    Ok(())
+}
+
+/// The tools of administrators, each doing something inside.
+fn tools(host: &Host) -> Result<()> {
+    let guest = started(host, "mach-tools", DEBIAN)?;
+    for (script, want) in [
+        ("systemctl -M mach-tools is-system-running", "running"),
+        (
+            "systemd-run -M mach-tools --quiet --wait --pipe echo ran",
+            "ran",
+        ),
+        (
+            "machinectl --quiet shell mach-tools /bin/echo shell </dev/null",
+            "shell",
+        ),
+        ("loginctl -M mach-tools list-users --no-legend", "root"),
+        ("hostnamectl -M mach-tools hostname", "mach-tools"),
+        (
+            "journalctl -M mach-tools --no-pager --lines=1",
+            "mach-tools",
+        ),
+        ("machinectl status --no-pager mach-tools", "payload"),
+        ("systemd-cgls -M mach-tools --no-pager", "payload"),
+    ] {
+        let said = host.sh(script)?.ok()?;
+        ensure!(said.contains(want), "{script}: {said}");
+    }
+    guest.finish()
+}
+
+/// machinectl ends and reboots; the unit follows.
+fn signals(host: &Host) -> Result<()> {
+    let guest = started(host, "mach-signals", DEBIAN)?;
+    let leader = known(host, "mach-signals", "Leader")?;
+    host.exec(["machinectl", "reboot", "mach-signals"])?.ok()?;
+    wait_until(LIMIT, "another leader", || {
+        let now = known(host, "mach-signals", "Leader").unwrap_or_default();
+        Ok((!now.is_empty() && now != leader).then_some(()))
+    })?;
+    ensure!(guest.property("ActiveState")? == "active");
+    for verb in ["poweroff", "terminate"] {
+        guest.systemctl("start")?;
+        registered(host, "mach-signals")?;
+        // The guest's systemd hears signals once it is up.
+        wait_until(LIMIT, "the guest", || Ok(guest.is_running().ok()))?;
+        host.exec(["machinectl", verb, "mach-signals"])?.ok()?;
+        wait_until(LIMIT, "the end of the unit", || {
+            Ok((guest.property("ActiveState")? == "inactive").then_some(()))
+        })?;
+        let list = host.exec(["machinectl", "list", "--no-legend"])?.ok()?;
+        ensure!(
+            !list.contains("mach-signals"),
+            "still known after {verb}:\n{list}"
+        );
+    }
+    guest.finish()
+}
+
+/// machined keeps what it knows when it is restarted and when it is killed, and the container does not care.
+fn restarts(host: &Host) -> Result<()> {
+    let guest = started(host, "mach-again", DEBIAN)?;
+    let leader = known(host, "mach-again", "Leader")?;
+    for command in [
+        &["systemctl", "restart", "systemd-machined"][..],
+        &["systemctl", "kill", "--signal=KILL", "systemd-machined"],
+    ] {
+        host.exec(command.iter().copied())?.ok()?;
+        registered(host, "mach-again")?;
+        ensure!(known(host, "mach-again", "Leader")? == leader);
+    }
+    guest.systemctl("restart")?;
+    registered(host, "mach-again")?;
+    ensure!(known(host, "mach-again", "Leader")? != leader);
+    guest.finish()
+}
+
+/// A host without machined boots containers as fast, and says nothing about it.
+fn without(host: &Host) -> Result<()> {
+    host.sh("systemctl mask --now --runtime systemd-machined.socket systemd-machined.service 2>/dev/null")?.ok()?;
+    let judged = silently(host);
+    host.sh("systemctl unmask --runtime systemd-machined.socket systemd-machined.service && { systemctl start systemd-machined.socket 2>/dev/null || :; }")?
+        .ok()?;
+    judged
+}
+
+fn silently(host: &Host) -> Result<()> {
+    let guest = Guest::declare(
+        host,
+        "mach-none",
+        "[Container]\nRoot=/var/lib/machines/busybox\n",
+    )?;
+    let took = guest.systemctl("start")?;
+    ensure!(took < Duration::from_secs(5), "the start took {took:?}");
+    guest.systemctl("stop")?;
+    let journal = guest.journal()?;
+    ensure!(!journal.contains("machined"), "{journal}");
+    guest.finish()
+}
