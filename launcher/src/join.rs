@@ -72,7 +72,14 @@ struct Target {
     leader: OwnedFd,
     namespaces: CloneFlags,
     cgroup: OwnedFd,
+    limits: Limits,
+}
+
+/// What a command may do: no more than the leader.
+#[derive(Debug)]
+struct Limits {
     bounding: CapSet,
+    no_new_privileges: bool,
     system_calls: SystemCalls,
 }
 
@@ -150,8 +157,11 @@ fn find(name: &str) -> Result<Target, StepError> {
         leader,
         namespaces: foreign_namespaces(pid)?,
         cgroup,
-        bounding: bounding_set(pid)?,
-        system_calls: state.system_calls,
+        limits: Limits {
+            bounding: bounding_set(pid)?,
+            no_new_privileges: state.no_new_privileges,
+            system_calls: state.system_calls,
+        },
     })
 }
 

@@ -48,6 +48,8 @@ pub struct LaunchPlan {
     pub init: Init,
     /// Capabilities that stay in the bounding set.
     pub capabilities: CapSet,
+    /// No process gains privileges by executing a program.
+    pub no_new_privileges: bool,
     /// What the declaration changes of the system call filter.
     pub system_calls: SystemCalls,
     /// `PRETTY_NAME=` of the tree.
@@ -76,7 +78,8 @@ pub fn plan_launch(
         machine_id: machine_id.clone(),
         hostname: spec.hostname.clone().unwrap_or_else(|| name.to_owned()),
         init: init::plan_init(spec, host, tree, &machine_id, environment),
-        capabilities: security::capabilities(spec.network),
+        capabilities: security::capabilities(spec.network, &spec.privileges),
+        no_new_privileges: spec.privileges.no_new,
         system_calls: spec.system_calls.clone(),
         os: tree.os.clone(),
     }
@@ -159,6 +162,9 @@ impl fmt::Display for LaunchPlan {
             "capabilities {}",
             security::names(self.capabilities).join(" ")
         )?;
+        if self.no_new_privileges {
+            writeln!(f, "no new privileges")?;
+        }
         for (word, calls) in [
             ("allowed", &self.system_calls.allowed),
             ("refused", &self.system_calls.refused),

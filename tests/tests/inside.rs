@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         ("no_host_descriptor", owners::no_host_descriptor),
         ("calls_refused", calls::refused),
         ("key_system_call_filter", calls::key),
+        ("g13_key_device", calls::device),
+        ("key_capabilities", calls::capabilities),
         ("hostile_mount_points", hostile::mount_points),
         ("hostile_files", hostile::files),
         ("hostile_inits", hostile::inits),

@@ -14,7 +14,7 @@
 
 use std::path::{Component, Path};
 
-use skep_spec::{ContainerSpec, LAUNCHER, Missing};
+use skep_spec::{ContainerSpec, Device, LAUNCHER, Missing};
 
 use crate::property::{Command, Property, Value};
 use crate::wanted::Wanted;
@@ -36,6 +36,9 @@ pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
     if !wanted.spec.pass_environment.is_empty() {
         let names = wanted.spec.pass_environment.clone();
         properties.push(Property::new("PassEnvironment", Value::List(names)));
+    }
+    for device in &wanted.spec.devices {
+        merge(&mut properties, device_rule(device));
     }
     for property in &wanted.properties {
         merge(&mut properties, property.clone());
@@ -120,6 +123,16 @@ fn boot_command(name: &str) -> Command {
         argv: vec![LAUNCHER.to_owned(), "boot".to_owned(), name.to_owned()],
         ignore_failure: false,
     }
+}
+
+/// The launcher makes the node, which takes `m`; a container with private users could not.
+fn device_rule(device: &Device) -> Property {
+    let mut access = device.access.clone();
+    if !access.contains('m') {
+        access.push('m');
+    }
+    let node = device.source.to_string_lossy().into_owned();
+    Property::new("DeviceAllow", Value::Pairs(vec![(node, access)]))
 }
 
 /// Adds what the declaration says to the baseline.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use skep_spec::{Access, ContainerSpec, Network, Root, Variable};
 
-use super::{At, Reader, mounts, users};
+use super::{At, Reader, mounts, security, users};
 use crate::declaration::value::path::absolute;
-use crate::declaration::value::{boolean, signal, syscalls, variable_name};
+use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
 use crate::problem::{Origin, quoted};
 use crate::wanted::Ids;
@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let network = reader.scalar("Network", network);
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
-    let said = values(reader.list("SystemCallFilter", syscalls::system_calls));
+    let security = security::read(reader);
     let spec = ContainerSpec {
         init: value(init),
         parameters,
@@ -50,7 +50,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         network: value(network).unwrap_or(Network::Private),
         kill_signal: value(kill_signal),
         notify_ready: value(notify_ready),
-        system_calls: syscalls::merged(&said),
+        devices: security.devices,
+        privileges: security.privileges,
+        system_calls: security.system_calls,
         ..ContainerSpec::of(root, users.users)
     };
     Read {

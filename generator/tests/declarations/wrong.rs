@@ -89,7 +89,7 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         "not supported in this version",
     ),
     (
-        b"[Container]\nCapability=CAP_NET_ADMIN\n",
+        b"[Container]\nAmbientCapability=CAP_NET_ADMIN\n",
         2,
         "not supported in this version",
     ),
@@ -192,6 +192,37 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         2,
         "no system call is named",
     ),
+    (
+        b"[Container]\nDevice=fuse\n",
+        2,
+        "the device is not absolute: \"fuse\"",
+    ),
+    (
+        b"[Container]\nDevice=/dev/fuse:rx\n",
+        2,
+        "access is made of r, w and m",
+    ),
+    (
+        b"[Container]\nDevice=/dev/fuse:/dev/pts/0\n",
+        2,
+        "/dev/pts is made by skep",
+    ),
+    (
+        b"[Container]\nDevice=/dev/fuse\nDevice=/dev/kvm:/dev/fuse\n",
+        3,
+        "/dev/fuse is made at",
+    ),
+    (
+        b"[Container]\nCapability=NET_ADMN\n",
+        2,
+        "did you mean CAP_NET_ADMIN?",
+    ),
+    (
+        b"[Container]\nCapability=SYSLOG\nDropCapability=syslog\n",
+        3,
+        "SYSLOG is kept at",
+    ),
+    (b"[Container]\nNoNewPrivileges=maybe\n", 2, "not a boolean"),
     // Environment.
     (
         b"[Container]\nEnvironment=LANG\n",

@@ -89,6 +89,10 @@ pub struct ContainerSpec {
     pub system: Option<PathBuf>,
     /// `Store=` or `Closure=`: what the container sees of a store, read-only at the same path.
     pub store: Option<Store>,
+    /// `Device=`.
+    pub devices: Vec<Device>,
+    /// `Capability=`, `DropCapability=` and `NoNewPrivileges=`.
+    pub privileges: Privileges,
     /// `SystemCallFilter=`.
     pub system_calls: SystemCalls,
     /// Namespaces that are the host's own. User and network namespaces are in `users` and `network`.
@@ -122,6 +126,8 @@ impl ContainerSpec {
             },
             system: None,
             store: None,
+            devices: Vec::new(),
+            privileges: Privileges::default(),
             system_calls: SystemCalls::default(),
             shared: Vec::new(),
             command: None,
@@ -166,6 +172,77 @@ pub struct Adapt {
     /// `Unmask=`: services left alone in any case.
     pub unmask: Vec<String>,
 }
+
+/// A device node of the host, made anew in the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Absolute host path of the node, or of a link to it.
+    pub source: PathBuf,
+    /// Absolute path in the container, below /dev.
+    pub target: PathBuf,
+    /// What of reading, writing and making nodes the unit may do: of `rwm`.
+    pub access: String,
+    /// Leading `-`: left out when the node is missing.
+    pub optional: bool,
+}
+
+/// What a declaration changes of the container's privileges.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privileges {
+    /// Capabilities kept beside the default ones, by their names in [`CAPABILITIES`].
+    pub kept: Vec<String>,
+    /// Capabilities dropped.
+    pub dropped: Vec<String>,
+    /// No process gains privileges by executing a program.
+    pub no_new: bool,
+}
+
+/// Names of capabilities without `CAP_`, by their numbers in capabilities(7).
+pub const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
 
 /// What a declaration changes of the system call filter, by the names of system calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -360,6 +437,8 @@ pub struct State {
     pub os: Option<String>,
     /// First host id, when the container has a private range.
     pub base: Option<u32>,
+    /// Whether no process of it gains privileges by executing a program, those who enter included.
+    pub no_new_privileges: bool,
     /// Its system call filter, for those who enter.
     pub system_calls: SystemCalls,
     /// Whether the container is ready.

@@ -13,9 +13,9 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, stat};
 use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat};
-use skep_spec::{Bind, Missing, Network};
+use skep_spec::{Bind, Device, Missing, Network};
 
 use crate::exec::WORK;
 use crate::exec::root::{c_path, explain_idmap};
@@ -94,6 +94,7 @@ impl Builder<'_> {
             } => self.filesystem(kind, target, options, *attr),
             MountOp::Directory { path, mode } => self.directory(path, *mode),
             MountOp::Device(name) => self.device(name),
+            MountOp::Node(device) => self.node(device),
             MountOp::Link { path, to } => self.link(path, to),
             MountOp::File(path, content) => self.file(path, content),
             MountOp::Cover(path, content) => self.cover(path, content),
@@ -165,6 +166,31 @@ impl Builder<'_> {
         set_attr(node.as_fd(), attr, Depth::One).at("set attributes of", path.display())?;
         let target = self.targets.declared(&path, Kind::File)?;
         attach(node.as_fd(), target.as_fd()).at("attach device", path.display())
+    }
+
+    /// Made instead of bound: the container's root owns it, and no other mount of the host's /dev is involved.
+    fn node(&self, device: &Device) -> Result<(), StepError> {
+        let object = format!("Device={}", device.source.display());
+        let stat = match stat(&device.source) {
+            Err(Errno::ENOENT) if device.optional => return Ok(()),
+            Err(err @ Errno::ENOENT) => {
+                return Err(err).at("open", &object).map_err(|err| {
+                    err.cure("load its driver, or write \"-\" before the path to leave it out when it is missing")
+                });
+            }
+            other => other.at("stat", &object)?,
+        };
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if kind != SFlag::S_IFCHR && kind != SFlag::S_IFBLK {
+            return Err(StepError::new("not a device node:", object));
+        }
+        if let Some(parent) = device.target.parent() {
+            self.targets.declared(parent, Kind::Directory)?;
+        }
+        let (parent, name) = self.place(&device.target)?;
+        let _owner = AsOwner::of(self.targets.owner);
+        let mode = Mode::from_bits_truncate(stat.st_mode & 0o666);
+        mknodat(&parent, name, kind, mode, stat.st_rdev).at("make node", device.target.display())
     }
 
     fn link(&self, path: &Path, to: &str) -> Result<(), StepError> {

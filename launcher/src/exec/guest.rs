@@ -8,7 +8,7 @@ use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
@@ -16,15 +16,13 @@ use nix::unistd::{
 };
 use nix::unistd::{setresgid, setresuid, setsid};
 
-use skep_spec::SystemCalls;
-
 use crate::exec::stage::fail;
 use crate::plan::LaunchPlan;
 use crate::plan::filter;
 use crate::plan::init::Init;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
-use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
+use crate::sys::caps::{limit_bounding, limit_permitted};
 use crate::sys::creds::new_keyring;
 use crate::sys::fd::cloexec_from;
 use crate::sys::pty::make_controlling;
@@ -67,7 +65,7 @@ fn become_init(
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
     refuse_orphan(channel)?;
-    drop_privileges(plan.capabilities, &plan.system_calls)?;
+    drop_privileges(plan)?;
     // The barrier socket is close-on-exec already; all else that may be open is now, too.
     cloexec_from(3).at("close", "descriptors")?;
     exec_init(&plan.init)
@@ -116,10 +114,13 @@ fn reset_process() -> Result<(), StepError> {
 }
 
 /// Limits the bounding set and the system calls first: both take capabilities that the last step may drop.
-fn drop_privileges(keep: CapSet, calls: &SystemCalls) -> Result<(), StepError> {
-    limit_bounding(keep).at("limit", "capability bounding set")?;
-    set_filter(&filter::program(calls)).at("set", "system call filter")?;
-    limit_permitted(keep).at("set", "capabilities")
+fn drop_privileges(plan: &LaunchPlan) -> Result<(), StepError> {
+    limit_bounding(plan.capabilities).at("limit", "capability bounding set")?;
+    if plan.no_new_privileges {
+        set_no_new_privs().at("set", "no_new_privs")?;
+    }
+    set_filter(&filter::program(&plan.system_calls)).at("set", "system call filter")?;
+    limit_permitted(plan.capabilities).at("set", "capabilities")
 }
 
 fn exec_init(init: &Init) -> Result<std::convert::Infallible, StepError> {

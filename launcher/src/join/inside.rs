@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::setns;
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
@@ -17,9 +17,7 @@ use nix::unistd::{
     setsid,
 };
 
-use skep_spec::SystemCalls;
-
-use crate::join::{Request, Target, give_up, pump};
+use crate::join::{Limits, Request, Target, give_up, pump};
 use crate::plan::filter;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
@@ -44,8 +42,7 @@ pub(super) fn join(
         leader,
         namespaces,
         cgroup,
-        bounding,
-        system_calls,
+        limits,
     } = target;
     let result = || -> Result<Side, StepError> {
         // A directory of the host must not be within reach of a guest without a user namespace for one moment: `..` from
@@ -60,8 +57,7 @@ pub(super) fn join(
     match result() {
         Err(err) => give_up(&channel, err),
         Ok(Side::Child) => {
-            let error = match become_command((bounding, &system_calls), request, &channel, streams)
-            {
+            let error = match become_command(&limits, request, &channel, streams) {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -82,7 +78,7 @@ pub(super) fn join(
 }
 
 fn become_command(
-    limits: (CapSet, &SystemCalls),
+    limits: &Limits,
     request: &Request,
     channel: &Channel,
     streams: Option<pump::Inner>,
@@ -148,12 +144,12 @@ fn open_terminal() -> Result<(OwnedFd, OwnedFd), StepError> {
 }
 
 /// No more than the leader has: its bounding set and its system calls.
-fn drop_to(
-    (user, group): (u32, u32),
-    (bounding, calls): (CapSet, &SystemCalls),
-) -> Result<(), StepError> {
-    limit_bounding(bounding).at("limit", "capability bounding set")?;
-    set_filter(&filter::program(calls)).at("set", "system call filter")?;
+fn drop_to((user, group): (u32, u32), limits: &Limits) -> Result<(), StepError> {
+    limit_bounding(limits.bounding).at("limit", "capability bounding set")?;
+    if limits.no_new_privileges {
+        set_no_new_privs().at("set", "no_new_privs")?;
+    }
+    set_filter(&filter::program(&limits.system_calls)).at("set", "system call filter")?;
     setgroups(&[]).at("clear", "supplementary groups")?;
     let gid = Gid::from_raw(group);
     setresgid(gid, gid, gid).at("set group id", group)?;
@@ -161,7 +157,12 @@ fn drop_to(
     setresuid(uid, uid, uid).at("set user id", user)?;
     // A change of ids sets it to fs.suid_dumpable, which may be 1.
     set_undumpable().at("protect", "this process")?;
-    limit_permitted(if user == 0 { bounding } else { CapSet(0) }).at("set", "capabilities")
+    limit_permitted(if user == 0 {
+        limits.bounding
+    } else {
+        CapSet(0)
+    })
+    .at("set", "capabilities")
 }
 
 fn home(request: &Request) -> &'static str {

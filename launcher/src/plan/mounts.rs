@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Access, Bind, ContainerSpec, Missing, Network, Tmpfs};
+use skep_spec::{Access, Bind, ContainerSpec, Device, Missing, Network, Tmpfs};
 
 use crate::host::HostFacts;
 use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
@@ -38,6 +38,8 @@ pub enum MountOp {
     },
     /// A device node of the host.
     Device(&'static str),
+    /// A device node of the host, made anew with the container's root as owner.
+    Node(Device),
     /// A symbolic link on a file system made here.
     Link {
         /// Where.
@@ -133,6 +135,7 @@ pub fn plan_mounts(
     ops.push(filesystem("cgroup2", "/sys/fs/cgroup", &[], API));
     ops.extend(MASKS.map(MountOp::Mask));
     plan_dev(ids, &mut ops);
+    ops.extend(spec.devices.iter().cloned().map(MountOp::Node));
     plan_run(ids, host, machine_id, &mut ops);
     if !keeps_own_tmp(spec, tree) {
         ops.push(tmpfs(
@@ -372,6 +375,11 @@ impl fmt::Display for MountOp {
                 write!(f, "directory {} {mode:04o}", path.display())
             }
             MountOp::Device(name) => write!(f, "device /dev/{name}"),
+            MountOp::Node(device) => {
+                let missing = if device.optional { " if it exists" } else { "" };
+                let (source, target) = (device.source.display(), device.target.display());
+                write!(f, "device {source} at {target}{missing}")
+            }
             MountOp::Link { path, to } => write!(f, "link {} -> {to}", path.display()),
             MountOp::File(path, content) => {
                 write!(f, "file {} ({} bytes)", path.display(), content.len())

@@ -4,54 +4,9 @@
 //! namespace. A new user namespace starts with a full bounding set, so the limit is applied inside it, not by the unit.
 //! System calls are `filter`'s.
 
-use skep_spec::Network;
+use skep_spec::{CAPABILITIES, Network, Privileges};
 
 use crate::sys::caps::CapSet;
-
-/// Name and number, capabilities(7).
-const NAMES: [(&str, u32); 41] = [
-    ("CHOWN", 0),
-    ("DAC_OVERRIDE", 1),
-    ("DAC_READ_SEARCH", 2),
-    ("FOWNER", 3),
-    ("FSETID", 4),
-    ("KILL", 5),
-    ("SETGID", 6),
-    ("SETUID", 7),
-    ("SETPCAP", 8),
-    ("LINUX_IMMUTABLE", 9),
-    ("NET_BIND_SERVICE", 10),
-    ("NET_BROADCAST", 11),
-    ("NET_ADMIN", 12),
-    ("NET_RAW", 13),
-    ("IPC_LOCK", 14),
-    ("IPC_OWNER", 15),
-    ("SYS_MODULE", 16),
-    ("SYS_RAWIO", 17),
-    ("SYS_CHROOT", 18),
-    ("SYS_PTRACE", 19),
-    ("SYS_PACCT", 20),
-    ("SYS_ADMIN", 21),
-    ("SYS_BOOT", 22),
-    ("SYS_NICE", 23),
-    ("SYS_RESOURCE", 24),
-    ("SYS_TIME", 25),
-    ("SYS_TTY_CONFIG", 26),
-    ("MKNOD", 27),
-    ("LEASE", 28),
-    ("AUDIT_WRITE", 29),
-    ("AUDIT_CONTROL", 30),
-    ("SETFCAP", 31),
-    ("MAC_OVERRIDE", 32),
-    ("MAC_ADMIN", 33),
-    ("SYSLOG", 34),
-    ("WAKE_ALARM", 35),
-    ("BLOCK_SUSPEND", 36),
-    ("AUDIT_READ", 37),
-    ("PERFMON", 38),
-    ("BPF", 39),
-    ("CHECKPOINT_RESTORE", 40),
-];
 
 /// Kept for every container.
 const KEPT: [&str; 22] = [
@@ -83,26 +38,30 @@ const KEPT: [&str; 22] = [
 const KEPT_PRIVATE_NETWORK: [&str; 3] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST"];
 
 /// The capabilities that a container keeps.
-pub fn capabilities(network: Network) -> CapSet {
+pub fn capabilities(network: Network, declared: &Privileges) -> CapSet {
     let private: &[&str] = if network == Network::Private {
         &KEPT_PRIVATE_NETWORK
     } else {
         &[]
     };
+    let named = |list: &[String], name: &str| list.iter().any(|listed| listed == name);
+    let keeps = |name: &str| {
+        let default = KEPT.contains(&name) || private.contains(&name);
+        (default || named(&declared.kept, name)) && !named(&declared.dropped, name)
+    };
+    let bits = CAPABILITIES.iter().enumerate();
     CapSet(
-        NAMES
-            .iter()
-            .filter(|(name, _)| KEPT.contains(name) || private.contains(name))
-            .fold(0, |set, (_, number)| set | 1 << number),
+        bits.filter(|(_, name)| keeps(name))
+            .fold(0, |set, (number, _)| set | 1 << number),
     )
 }
 
 /// Names of the capabilities in `set`, without `CAP_`.
 pub fn names(set: CapSet) -> Vec<&'static str> {
-    NAMES
-        .iter()
-        .filter(|(_, number)| set.has(*number))
-        .map(|(name, _)| *name)
+    (0u32..)
+        .zip(CAPABILITIES)
+        .filter(|(number, _)| set.has(*number))
+        .map(|(_, name)| name)
         .collect()
 }
 
@@ -115,13 +74,28 @@ mod tests {
 
     #[test]
     fn nothing_that_nspawn_drops_is_kept() {
-        assert_eq!(capabilities(Network::Private).0 & !(NSPAWN | 1 << 12), 0);
         assert_eq!(
-            names(capabilities(Network::Host))
+            capabilities(Network::Private, &Privileges::default()).0 & !(NSPAWN | 1 << 12),
+            0
+        );
+        assert_eq!(
+            names(capabilities(Network::Host, &Privileges::default()))
                 .iter()
                 .filter(|name| name.starts_with("NET_"))
                 .count(),
             1
         );
+    }
+    #[test]
+    fn a_declaration_keeps_and_drops() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let declared = Privileges {
+            kept: list(&["IPC_LOCK", "SYSLOG"]),
+            dropped: list(&["SYSLOG", "MKNOD"]),
+            no_new: false,
+        };
+        let got = names(capabilities(Network::Host, &declared));
+        assert!(got.contains(&"IPC_LOCK") && got.contains(&"CHOWN"));
+        assert!(!got.contains(&"SYSLOG") && !got.contains(&"MKNOD"));
     }
 }

@@ -34,6 +34,7 @@ impl Publisher {
             init: plan.init.kind.to_string(),
             os: plan.os.clone(),
             base: plan.ids.picked().then_some(plan.ids.base),
+            no_new_privileges: plan.no_new_privileges,
             system_calls: plan.system_calls.clone(),
             ready: false,
             since,

@@ -89,3 +89,59 @@ pub(crate) fn key(host: &Host) -> Result<()> {
     guest.is_running()?;
     guest.finish()
 }
+
+/// A declared node works, belongs to the container's root, and is the only one beside the usual.
+pub(crate) fn device(host: &Host) -> Result<()> {
+    let guest = started(
+        host,
+        "in-device",
+        "[Container]\nRoot=/var/lib/machines/debian-13\nDevice=/dev/fuse\nDevice=-/dev/no-such\nDevice=/dev/full:/dev/sub/node:r\n",
+    )?;
+    for (script, want) in [
+        (
+            "stat -c '%F %U %t:%T' /dev/fuse",
+            "character special file root a:e5",
+        ),
+        ("exec 3<>/dev/fuse && echo opened", "opened"),
+        ("head -c1 /dev/sub/node | wc -c", "1"),
+        (
+            "cd /dev; for n in * sub/*; do [ -c $n ] && [ ! -L $n ] && printf '%s ' $n; done; :",
+            "full fuse null random tty urandom zero sub/node",
+        ),
+        (
+            "mknod /tmp/n c 10 229 2>/dev/null || echo refused",
+            "refused",
+        ),
+    ] {
+        let said = sh(&guest, script)?;
+        ensure!(said == want, "{script}: {said:?}, not {want:?}");
+    }
+    guest.finish()
+}
+
+/// What is kept and dropped, by the bounding sets of the init and of a command that enters.
+pub(crate) fn capabilities(host: &Host) -> Result<()> {
+    let guest = started(
+        host,
+        "in-caps",
+        "[Container]\nRoot=/var/lib/machines/busybox\nCapability=CAP_IPC_LOCK\nDropCapability=MKNOD CAP_LEASE\nNoNewPrivileges=yes\n",
+    )?;
+    let said = sh(
+        &guest,
+        "grep -hE '^(CapBnd|NoNewPrivs):' /proc/1/status /proc/self/status | tr -d '\\t'",
+    )?;
+    let lines: Vec<&str> = said.lines().collect();
+    let [bounding, no_new, bounding_too, no_new_too] = lines.as_slice() else {
+        anyhow::bail!("{said}");
+    };
+    ensure!(
+        bounding == bounding_too && [*no_new, *no_new_too] == ["NoNewPrivs:1"; 2],
+        "{said}"
+    );
+    let set = u64::from_str_radix(bounding.trim_start_matches("CapBnd:"), 16)?;
+    ensure!(
+        set & 1 << 14 != 0 && set & (1 << 27 | 1 << 28) == 0 && set & 1 != 0,
+        "{said}"
+    );
+    guest.finish()
+}

@@ -2,7 +2,7 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 17] = [
+pub(super) static ROWS: [KeyRow; 21] = [
     row(
         "Root",
         ONE_TEXT,
@@ -66,6 +66,22 @@ pub(super) static ROWS: [KeyRow; 17] = [
         "NotifyReady",
         ONE,
         "yes: started when the init says so; no: when it runs; by init when unset",
+    ),
+    row(
+        "Device",
+        LIST,
+        "[-]NODE[:TARGET][:rwm]: device node of the host that the container gets",
+    ),
+    row(
+        "Capability",
+        LIST,
+        "capabilities kept beside the default ones",
+    ),
+    row("DropCapability", LIST, "capabilities dropped"),
+    row(
+        "NoNewPrivileges",
+        ONE,
+        "yes: no process gains privileges by executing a program",
     ),
     row(
         "SystemCallFilter",

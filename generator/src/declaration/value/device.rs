@@ -1,5 +1,9 @@
 //! Device rules.
 
+use std::path::Path;
+
+use skep_spec::Device;
+
 use super::path::absolute;
 use super::size::{Base, size};
 use super::{survives_reload, time, weight};
@@ -30,6 +34,63 @@ pub(crate) fn rule(text: &str) -> Result<(String, String), String> {
         return Ok((device.to_owned(), access.to_owned()));
     }
     Ok((node(device)?, access.to_owned()))
+}
+
+/// Made for every container.
+const OWN: [&str; 16] = [
+    "/dev/console",
+    "/dev/core",
+    "/dev/fd",
+    "/dev/full",
+    "/dev/mqueue",
+    "/dev/null",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/random",
+    "/dev/shm",
+    "/dev/stderr",
+    "/dev/stdin",
+    "/dev/stdout",
+    "/dev/tty",
+    "/dev/urandom",
+    "/dev/zero",
+];
+
+/// `[-]NODE[:TARGET][:rwm]`: a node that the container gets.
+pub(crate) fn passed(text: &str) -> Result<Device, String> {
+    let (optional, rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let mut parts = rest.split(':');
+    let source = parts.next().unwrap_or_default();
+    let rest: Vec<&str> = parts.collect();
+    let (target, access) = match rest.as_slice() {
+        [] => (source, ""),
+        [target] if target.starts_with('/') => (*target, ""),
+        [access] => (source, *access),
+        [target, access] => (*target, *access),
+        _ => return Err("more than NODE:TARGET:ACCESS".into()),
+    };
+    let access = if access.is_empty() { "rw" } else { access };
+    let (source, access) = rule(&format!("{source} {access}"))?;
+    if !source.starts_with('/') {
+        return Err(format!(
+            "not a device node: {}; use DeviceAllow= for drivers",
+            quoted(&source)
+        ));
+    }
+    let target = node(target)?;
+    let covers = |own: &str| Path::new(&target).starts_with(own);
+    if let Some(own) = OWN.into_iter().find(|own| covers(own)) {
+        return Err(format!("target {target}: {own} is made by skep"));
+    }
+    Ok(Device {
+        source: source.into(),
+        target: target.into(),
+        access,
+        optional,
+    })
 }
 
 /// `DEVICE RATE`: per second, base 1000.
@@ -104,6 +165,39 @@ mod tests {
         ] {
             assert!(rule(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn nodes_for_a_container() {
+        for (text, source, target, access, optional) in [
+            ("/dev/fuse", "/dev/fuse", "/dev/fuse", "rw", false),
+            ("-/dev/net/tun:r", "/dev/net/tun", "/dev/net/tun", "r", true),
+            ("/dev/kvm:/dev/x/kvm", "/dev/kvm", "/dev/x/kvm", "rw", false),
+            ("/dev/kvm:/dev/k:rwm", "/dev/kvm", "/dev/k", "rwm", false),
+        ] {
+            let want = Device {
+                source: source.into(),
+                target: target.into(),
+                access: access.into(),
+                optional,
+            };
+            assert_eq!(passed(text), Ok(want), "{text}");
+        }
+        for bad in [
+            "",
+            "fuse",
+            "char-tty",
+            "/etc/fuse",
+            "/dev/fuse:x",
+            "/dev/fuse:/fuse",
+            "/dev/fuse:/dev/a:r:b",
+            "/dev/x:/dev/null",
+            "/dev/x:/dev/pts/1",
+            "/dev/tty",
+        ] {
+            assert!(passed(bad).is_err(), "{bad}");
+        }
+        assert!(passed("/dev/tty7").is_ok());
     }
 
     #[test]
