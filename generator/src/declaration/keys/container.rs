@@ -2,11 +2,11 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 16] = [
+pub(super) static ROWS: [KeyRow; 20] = [
     row(
         "Root",
         ONE_TEXT,
-        "OS tree, default /var/lib/machines/NAME; / is this host's own OS, copy-on-write",
+        "OS tree, disk image or block device, default /var/lib/machines/NAME; / is this host's own OS, copy-on-write",
     ),
     row(
         "Ephemeral",
@@ -66,6 +66,26 @@ pub(super) static ROWS: [KeyRow; 16] = [
         "NotifyReady",
         ONE,
         "yes: started when the init says so; no: when it runs; by init when unset",
+    ),
+    row(
+        "Template",
+        ONE_TEXT,
+        "tree or image that Root= is copied from when it does not exist",
+    ),
+    row(
+        "Volatile",
+        ONE,
+        "yes: only the tree's /usr, all else fresh; state: tree read-only, /var fresh; overlay: as Ephemeral=yes",
+    ),
+    row(
+        "Overlay",
+        LIST,
+        "LOWER[:LOWER...]:UPPER:TARGET: directories of the host, one over the other; changes go to UPPER, to memory if empty",
+    ),
+    row(
+        "OverlayReadOnly",
+        LIST,
+        "LOWER:LOWER[:LOWER...]:TARGET: as Overlay=, read-only",
     ),
 ];
 
