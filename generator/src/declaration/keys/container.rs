@@ -6,7 +6,7 @@ pub(super) static ROWS: [KeyRow; 20] = [
     row(
         "Root",
         ONE_TEXT,
-        "OS tree, disk image or block device, default /var/lib/machines/NAME; / is this host's own OS, copy-on-write",
+        "OS tree or disk image, default /var/lib/machines/NAME; / is this host's OS",
     ),
     row(
         "Ephemeral",
@@ -75,12 +75,12 @@ pub(super) static ROWS: [KeyRow; 20] = [
     row(
         "Volatile",
         ONE,
-        "yes: only the tree's /usr, all else fresh; state: tree read-only, /var fresh; overlay: as Ephemeral=yes",
+        "yes: only /usr is the tree's; state: tree read-only, /var fresh; overlay",
     ),
     row(
         "Overlay",
         LIST,
-        "LOWER[:LOWER...]:UPPER:TARGET: directories of the host, one over the other; changes go to UPPER, to memory if empty",
+        "LOWER[:LOWER...]:UPPER:TARGET: directories over each other; empty UPPER: memory",
     ),
     row(
         "OverlayReadOnly",
