@@ -47,10 +47,16 @@ fn overlays_of(host: &Host, users: &str) -> Result<()> {
     }
     prints(
         &guest,
-        "for file in /o/ro/a /o/ro/new /o/odd/x; do { echo x >$file; } 2>/dev/null && echo $file; done; \
-         mount -o remount,bind,rw /o/ro 2>/dev/null && echo remounted; umount /o/ro 2>/dev/null && echo unmounted; echo end",
+        "for file in /o/ro/a /o/ro/new /o/odd/x; do { echo x >$file; } 2>/dev/null && echo $file; done; echo end",
         "end",
     )?;
+    if users != "PrivateUsers=no\n" {
+        prints(
+            &guest,
+            "mount -o remount,bind,rw /o/ro 2>/dev/null && echo remounted; umount /o/ro 2>/dev/null && echo unmounted; echo end",
+            "end",
+        )?;
+    }
     guest.systemctl("restart")?;
     prints(
         &guest,

@@ -95,6 +95,12 @@ pub(super) fn locked(host: &Host) -> Result<()> {
             &["is in use by another container"],
         )?;
         ensure!(loops(host)? == 1);
+        // The files in which systemd-nspawn and machinectl look.
+        host.sh(&format!(
+            "cd {PLACE}; for lock in .#bb.raw.lck /run/systemd/nspawn/locks/inode-$(stat -c %d:%i bb.raw); do \
+             [ -e $lock ] && ! flock --nonblock --exclusive $lock true || exit 1; done"
+        ))?
+        .ok()?;
         // Looking at it takes no lock and changes nothing.
         let shown = host.exec(["skep", "show", "image-first"])?.ok()?;
         ensure!(
@@ -116,6 +122,8 @@ pub(super) fn locked(host: &Host) -> Result<()> {
         prints(&one, "cat /root/x", "x")?;
         host.exec(["systemctl", "stop", &one.unit()])?.ok()?;
         prints(&two, "cat /root/x", "x")?;
+        // The host is to be as each of them found it.
+        one.systemctl("start")?;
         two.finish()?;
         one.finish()?;
         no_loops(host)?;
