@@ -5,7 +5,9 @@
 
 mod container;
 mod mounts;
+mod overlays;
 mod properties;
+pub(crate) mod root;
 mod security;
 mod users;
 

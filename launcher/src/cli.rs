@@ -2,27 +2,31 @@
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use lexopt::{Arg, Parser, ValueExt};
+use nix::errno::Errno;
 use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile};
 
 use crate::exec::parent::{Launched, launch};
 use crate::host::HostFacts;
+use crate::image::Purpose;
 use crate::join::{self, Request};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::take_locks;
 use crate::plan::ids::Ids;
-use crate::plan::{LaunchPlan, plan_launch};
+use crate::plan::{LaunchPlan, plan_launch, plan_locks};
 use crate::step::{At, StepError};
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
 use crate::supervise::{notify, supervise};
 use crate::sys::fd::close_from;
-use crate::tree::Tree;
+use crate::template::{self, Made};
+use crate::tree::{Site, Tree};
 use crate::{cgroup, log};
 
 const USAGE: &str = "\
@@ -158,19 +162,35 @@ struct Prepared {
     host: HostFacts,
     tree: Tree,
     plan: LaunchPlan,
+    /// Released by the end of the process at the latest.
+    locks: Vec<OwnedFd>,
 }
 
-fn prepare(file: SpecFile, spec: &ContainerSpec) -> Result<Prepared, StepError> {
+fn prepare(file: SpecFile, spec: &ContainerSpec, purpose: Purpose) -> Result<Prepared, StepError> {
     let host = HostFacts::gather()?;
-    let tree = Tree::open(spec.root.path.as_deref(), &Ids::of(spec.users))?;
+    let site = match (Site::find(spec.root.path.as_deref()), &spec.root.template) {
+        // The start will make it a copy of the template.
+        (Err(err), Some(template)) if purpose == Purpose::Look && err.is(Errno::ENOENT) => {
+            Site::find(Some(template))?
+        }
+        (site, _) => site?,
+    };
+    let key = site.key.clone();
+    // Before an image is mounted: twice mounted for writing, it would be destroyed.
+    let locks = match purpose {
+        Purpose::Run => take_locks(&plan_locks(spec, &key))?,
+        Purpose::Look => Vec::new(),
+    };
+    let tree = site.open(spec.root.access, &Ids::of(spec.users), purpose)?;
     let facts = tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?;
     let own = |name: &str| std::env::var(name).ok();
-    let plan = plan_launch(&file.name, spec, &host, &facts, tree.identity, own);
+    let plan = plan_launch(&file.name, spec, &host, &facts, &key, own);
     Ok(Prepared {
         file,
         host,
         tree,
         plan,
+        locks,
     })
 }
 
@@ -184,17 +204,25 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         Content::Boot(spec) => spec.clone(),
         Content::Refuse(problems) => return Ok(refuse(problems)),
     };
+    if let (Some(root), Some(template)) = (&spec.root.path, &spec.root.template)
+        && template::make(root, template, &signals)? == Made::Stopped
+    {
+        return finish(Outcome::Stopped, path);
+    }
     notify::tell("STATUS=Setting up");
     let Prepared {
         file,
         host,
         tree,
         plan,
-    } = prepare(file, &spec)?;
+        locks: _locks,
+    } = prepare(file, &spec, Purpose::Run)?;
     let outcome = {
-        let _locks = take_locks(&plan.locks)?;
         let payload = cgroup::prepare(&host, plan.ids.host(0))?;
-        match launch(&plan, &tree, &payload, &signals)? {
+        let launched = launch(&plan, &tree, &payload, &signals)?;
+        // From here on only the container's mounts keep an image busy.
+        drop(tree);
+        match launched {
             Launched::Stopped => Outcome::Stopped,
             Launched::Running(running) => {
                 let publisher = Publisher::new(&plan, &file.id, running.leader.pid.as_raw())?;
@@ -290,7 +318,7 @@ fn plan(path: &Path) -> Result<ExitCode, StepError> {
         Content::Refuse(problems) => Ok(refuse(problems)),
         Content::Boot(spec) => {
             let spec = spec.clone();
-            print!("{}", prepare(file, &spec)?.plan);
+            print!("{}", prepare(file, &spec, Purpose::Look)?.plan);
             Ok(ExitCode::SUCCESS)
         }
     }

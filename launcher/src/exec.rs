@@ -5,10 +5,12 @@
 
 pub mod builder;
 pub mod guest;
+pub mod overlay;
 pub mod parent;
 pub mod root;
 pub mod stage;
 pub mod target;
+pub mod volatile;
 
 /// Where the stage builds, in its own mount namespace: a tmpfs over this directory of the host.
 pub const WORK: &str = "/run/skep/machine";

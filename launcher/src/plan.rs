@@ -32,6 +32,8 @@ pub struct LaunchPlan {
     pub locks: Vec<Lock>,
     /// Host path of the tree; a fresh tmpfs when absent.
     pub root: Option<PathBuf>,
+    /// What it is copied from when it does not exist.
+    pub template: Option<PathBuf>,
     /// What the container may do to it.
     pub access: Access,
     /// Id mapping.
@@ -56,21 +58,22 @@ pub struct LaunchPlan {
     pub os: Option<String>,
 }
 
-/// Plans the start of container `name` from the tree with `identity` (device, inode).
+/// Plans the start of container `name` from `tree`, which the locks call `key`.
 pub fn plan_launch(
     name: &str,
     spec: &ContainerSpec,
     host: &HostFacts,
     tree: &TreeFacts,
-    identity: (u64, u64),
+    key: &str,
     environment: impl Fn(&str) -> Option<String>,
 ) -> LaunchPlan {
     let ids = Ids::of(spec.users);
     let machine_id = environment::machine_id(name, spec, host);
     LaunchPlan {
         name: name.to_owned(),
-        locks: plan_locks(spec.root.path.as_deref(), spec.root.access, identity, &ids),
+        locks: plan_locks(spec, key),
         root: spec.root.path.clone(),
+        template: spec.root.template.clone(),
         access: spec.root.access,
         ids,
         network: spec.network,
@@ -85,14 +88,11 @@ pub fn plan_launch(
     }
 }
 
-/// The lock files that systemd-nspawn and machinectl use for the same tree and ids.
-fn plan_locks(
-    root: Option<&Path>,
-    access: Access,
-    (device, inode): (u64, u64),
-    ids: &Ids,
-) -> Vec<Lock> {
-    let kind = if access == Access::Write {
+/// The lock files that systemd-nspawn and machinectl use for the same tree, which they call `key`, and the same ids.
+pub fn plan_locks(spec: &ContainerSpec, key: &str) -> Vec<Lock> {
+    let ids = Ids::of(spec.users);
+    let root = spec.root.path.as_deref();
+    let kind = if spec.root.access == Access::Write {
         LockKind::Exclusive
     } else {
         LockKind::Shared
@@ -101,7 +101,7 @@ fn plan_locks(
     // The host's own OS is always copied on write.
     if let Some(root) = root.filter(|root| *root != Path::new("/")) {
         let what = format!("Root={}", root.display());
-        let global = format!("/run/systemd/nspawn/locks/inode-{device}:{inode}");
+        let global = format!("/run/systemd/nspawn/locks/{key}");
         locks.push(Lock {
             path: global.into(),
             kind,
@@ -143,7 +143,15 @@ impl fmt::Display for LaunchPlan {
             writeln!(f, "lock {} ({})", lock.path.display(), lock.what)?;
         }
         match &self.root {
-            Some(root) => writeln!(f, "root {} {access}", root.display())?,
+            Some(root) => {
+                write!(f, "root {} {access}", root.display())?;
+                match &self.template {
+                    Some(template) => {
+                        writeln!(f, ", made from {} when missing", template.display())?
+                    }
+                    None => writeln!(f)?,
+                }
+            }
             None => writeln!(f, "root on a fresh tmpfs")?,
         }
         writeln!(f, "ids {}", self.ids)?;

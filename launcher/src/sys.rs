@@ -10,6 +10,7 @@ pub mod clone;
 pub mod creds;
 pub mod fd;
 pub mod link;
+pub mod loop_device;
 pub mod mount;
 pub mod pidfd;
 pub mod pty;

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlink};
 use nix::libc;
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{FileStat, Mode, fstat};
+use skep_spec::Access;
 
 use crate::host::os_release_field;
+use crate::image::{self, Purpose};
 use crate::plan::ids::Ids;
 use crate::plan::init::{CANDIDATES, InitKind};
 use crate::step::{At, StepError};
@@ -34,53 +36,41 @@ pub struct TreeFacts {
     pub machine_id: Option<String>,
 }
 
-/// An opened tree.
-#[derive(Debug)]
-pub struct Tree {
-    /// The root directory, `O_PATH`.
-    pub root: OwnedFd,
-    /// Device and inode of it: the key of its lock.
-    pub identity: (u64, u64),
-    /// Whether `root` is a mount of ours that nobody else sees. Otherwise it lies on one of the host's mounts, and the
-    /// container gets a copy of that.
-    pub detached: bool,
+/// Where a tree comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A directory on one of the host's mounts: the container gets a copy of the mount.
+    Host,
+    /// An image: a mount of ours that nobody else sees, with the image's own ids.
+    Image,
+    /// A tmpfs of ours that belongs to the container's root.
+    Fresh,
 }
 
-impl Tree {
-    /// Opens the tree that the declaration names, through whatever links lead to it; without one makes an empty tmpfs
-    /// that belongs to the container's root.
-    pub fn open(path: Option<&Path>, ids: &Ids) -> Result<Tree, StepError> {
-        match path {
-            Some(path) => Tree::of_host(path),
-            None => Tree::fresh(ids),
-        }
-    }
+/// What the declaration names, found but not yet used.
+#[derive(Debug)]
+pub struct Site {
+    /// Host path; a fresh tmpfs when absent.
+    path: Option<PathBuf>,
+    /// The directory or image, `O_PATH`.
+    found: Option<OwnedFd>,
+    /// What the locks of systemd-nspawn call it.
+    pub key: String,
+    origin: Origin,
+}
 
-    fn fresh(ids: &Ids) -> Result<Tree, StepError> {
-        let owner = CString::new(ids.host(0).to_string()).unwrap_or_default();
-        let options = [
-            (c"mode", Some(c"755")),
-            (c"uid", Some(owner.as_c_str())),
-            (c"gid", Some(owner.as_c_str())),
-            (c"size", Some(c"25%")),
-            (c"nr_inodes", Some(c"1m")),
-        ];
-        let attr = Attr {
-            nodev: true,
-            ..Attr::default()
+impl Site {
+    /// Finds the tree, through whatever links lead to it.
+    pub fn find(path: Option<&Path>) -> Result<Site, StepError> {
+        let Some(path) = path else {
+            return Ok(Site {
+                path: None,
+                found: None,
+                key: String::new(),
+                origin: Origin::Fresh,
+            });
         };
-        let root = new_filesystem(c"tmpfs", &options, attr).at("create", "root tmpfs")?;
-        let stat = fstat(&root).at("stat", "root tmpfs")?;
-        Ok(Tree {
-            root,
-            identity: (stat.st_dev, stat.st_ino),
-            detached: true,
-        })
-    }
-
-    fn of_host(path: &Path) -> Result<Tree, StepError> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let root = nix::fcntl::open(path, flags, Mode::empty())
+        let found = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .at("open root", path.display())
             .map_err(|err| {
                 if err.is(Errno::ENOENT) {
@@ -89,14 +79,78 @@ impl Tree {
                     err
                 }
             })?;
-        let stat = fstat(&root).at("stat root", path.display())?;
-        Ok(Tree {
-            root,
-            identity: (stat.st_dev, stat.st_ino),
-            detached: false,
+        let stat = fstat(&found).at("stat root", path.display())?;
+        let (key, origin) = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => (inode_key(&stat), Origin::Host),
+            libc::S_IFREG => (inode_key(&stat), Origin::Image),
+            libc::S_IFBLK => {
+                let (major, minor) = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
+                (format!("block-{major}:{minor}"), Origin::Image)
+            }
+            _ => {
+                return Err(StepError::new("no tree:", path.display())
+                    .cure("Root= is a directory, a disk image or a block device"));
+            }
+        };
+        Ok(Site {
+            path: Some(path.to_owned()),
+            found: Some(found),
+            key,
+            origin,
         })
     }
 
+    /// Opens the tree. For [`Purpose::Run`] its locks are to be held.
+    pub fn open(self, access: Access, ids: &Ids, purpose: Purpose) -> Result<Tree, StepError> {
+        let root = match (self.origin, self.path, self.found) {
+            (Origin::Host, _, Some(found)) => found,
+            (Origin::Image, Some(path), Some(found)) => {
+                image::mount(&path, found.as_fd(), access, purpose)?
+            }
+            _ => fresh(ids)?,
+        };
+        let stat = fstat(&root).at("stat", "root")?;
+        Ok(Tree {
+            root,
+            identity: (stat.st_dev, stat.st_ino),
+            origin: self.origin,
+        })
+    }
+}
+
+fn inode_key(stat: &FileStat) -> String {
+    format!("inode-{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// An empty tmpfs that belongs to the container's root.
+pub fn fresh(ids: &Ids) -> Result<OwnedFd, StepError> {
+    let owner = CString::new(ids.host(0).to_string()).unwrap_or_default();
+    let options = [
+        (c"mode", Some(c"755")),
+        (c"uid", Some(owner.as_c_str())),
+        (c"gid", Some(owner.as_c_str())),
+        (c"size", Some(c"25%")),
+        (c"nr_inodes", Some(c"1m")),
+    ];
+    let attr = Attr {
+        nodev: true,
+        ..Attr::default()
+    };
+    new_filesystem(c"tmpfs", &options, attr).at("create", "root tmpfs")
+}
+
+/// An opened tree.
+#[derive(Debug)]
+pub struct Tree {
+    /// The root directory: `O_PATH` when it is the host's, else a mount that nobody else sees.
+    pub root: OwnedFd,
+    /// Device and inode of it.
+    pub identity: (u64, u64),
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Tree {
     /// Looks into the tree. `init` is the declared one, an absolute path inside.
     pub fn facts(&self, path: Option<&Path>, init: Option<&Path>) -> Result<TreeFacts, StepError> {
         let path = path.unwrap_or(Path::new("the fresh tmpfs"));

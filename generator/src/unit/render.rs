@@ -12,11 +12,12 @@
 //! `DevicePolicy=closed` already allows the pseudo devices that the launcher binds into the guest (null, zero, full,
 //! random, urandom, tty, ptmx); terminals are named once more because a guest allocates them in its own devpts.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use skep_spec::{ContainerSpec, Device, LAUNCHER, Missing};
+use skep_spec::{ContainerSpec, Device, LAUNCHER, Missing, Upper};
 
 use crate::property::{Command, Property, Value};
+use crate::validate::root::names_image;
 use crate::wanted::Wanted;
 
 use super::{UnitDraft, unit_name};
@@ -39,6 +40,10 @@ pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
     }
     for device in &wanted.spec.devices {
         merge(&mut properties, device_rule(device));
+    }
+    if wanted.spec.root.path.as_deref().is_some_and(names_image) {
+        let devices = image_devices(&wanted.spec);
+        merge(&mut properties, Property::new("DeviceAllow", devices));
     }
     for property in &wanted.properties {
         merge(&mut properties, property.clone());
@@ -165,15 +170,42 @@ fn extend<T: PartialEq>(old: &mut Vec<T>, new: Vec<T>) {
     }
 }
 
-/// Host paths whose mounts must be there first: the tree and every bind source that may not be missing.
+/// What the launcher needs to mount a disk image. A container cannot make nodes for them, so it gains nothing.
+fn image_devices(spec: &ContainerSpec) -> Value {
+    let mut devices = vec![
+        ("/dev/loop-control".to_owned(), "rw".to_owned()),
+        ("block-loop".to_owned(), "rw".to_owned()),
+    ];
+    // A link below /dev, as those of LVM, is followed by systemd.
+    if let Some(path) = spec
+        .root
+        .path
+        .as_deref()
+        .filter(|path| path.starts_with("/dev"))
+    {
+        devices.push((path.to_string_lossy().into_owned(), "rw".to_owned()));
+    }
+    Value::Pairs(devices)
+}
+
+/// Host paths whose mounts must be there first: the tree, its template, the layers of overlays, and every bind source that
+/// may not be missing.
 fn mounts_for(spec: &ContainerSpec) -> Vec<String> {
+    let layers = spec.overlays.iter().flat_map(|overlay| {
+        let upper = match &overlay.upper {
+            Upper::Directory(upper) => Some(upper),
+            Upper::Memory | Upper::ReadOnly => None,
+        };
+        overlay.lower.iter().chain(upper).map(PathBuf::as_path)
+    });
     let sources = spec
         .binds
         .iter()
         .filter(|bind| bind.missing == Missing::Fail)
         .map(|bind| bind.source.as_path());
     let mut paths = Vec::new();
-    for path in spec.root.path.as_deref().into_iter().chain(sources) {
+    let root = [spec.root.path.as_deref(), spec.root.template.as_deref()];
+    for path in root.into_iter().flatten().chain(layers).chain(sources) {
         if let Some(path) = plain_ancestor(path)
             && !paths.contains(&path)
         {

@@ -1,18 +1,15 @@
 //! `[Container]` to the launcher's spec.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use skep_spec::{Access, ContainerSpec, Network, Root, Variable};
+use skep_spec::{ContainerSpec, Network, Variable};
 
-use super::{At, Reader, mounts, security, users};
+use super::{At, Reader, mounts, root, security, users};
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
 use crate::problem::{Origin, quoted};
 use crate::wanted::Ids;
-
-/// Where machined and nspawn look for trees.
-const TREES: &str = "/var/lib/machines";
 
 /// Longest host name of Linux.
 const MAX_HOSTNAME: usize = 64;
@@ -25,7 +22,7 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Read {
-    let root = root(reader);
+    let (root, fresh_var) = root::read(reader);
     let init = reader.scalar("Init", init);
     let parameters = values(reader.list("Parameters", parameters));
     let hostname = reader.scalar("Hostname", hostname);
@@ -33,7 +30,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let environment = values(reader.list("Environment", environment));
     let pass_environment = values(reader.list("PassEnvironment", pass_environment));
     let users = users::read(reader);
-    let mounts = mounts::read(reader, users.users);
+    let mounts = mounts::read(reader, users.users, fresh_var);
     let network = reader.scalar("Network", network);
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
@@ -46,6 +43,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         environment,
         pass_environment,
         binds: mounts.binds,
+        overlays: mounts.overlays,
         temporary: mounts.temporary,
         network: value(network).unwrap_or(Network::Private),
         kill_signal: value(kill_signal),
@@ -68,62 +66,6 @@ fn value<T>(at: Option<At<T>>) -> Option<T> {
 
 fn values<T>(all: Vec<At<T>>) -> Vec<T> {
     all.into_iter().map(|at| at.value).collect()
-}
-
-/// `Root=`, `Ephemeral=` and `ReadOnly=`.
-fn root(reader: &mut Reader<'_>) -> Root {
-    let path =
-        value(reader.scalar("Root", tree)).unwrap_or_else(|| Path::new(TREES).join(reader.name));
-    let ephemeral = reader.scalar("Ephemeral", boolean);
-    let read_only = reader.scalar("ReadOnly", boolean);
-    if let (Some(a @ At { value: true, .. }), Some(b @ At { value: true, .. })) =
-        (ephemeral, read_only)
-    {
-        let (key, first, second) = if a.origin < b.origin {
-            ("ReadOnly", a, b)
-        } else {
-            ("Ephemeral", b, a)
-        };
-        let place = reader.problems.place(first.origin);
-        let message =
-            || format!("contradicts {place}: a tree is either read-only or copy-on-write");
-        reader.problems.error(second.origin, Some(key), message);
-    }
-    let read_only = read_only.is_some_and(|at| at.value);
-    let is_host = path == Path::new("/");
-    if let (
-        true,
-        false,
-        Some(At {
-            value: false,
-            origin,
-        }),
-    ) = (is_host, read_only, ephemeral)
-    {
-        let message = || "Root=/ is always copy-on-write; remove Ephemeral=no".to_owned();
-        reader.problems.error(origin, Some("Ephemeral"), message);
-    }
-    let access = match (read_only, is_host || ephemeral.is_some_and(|at| at.value)) {
-        (true, _) => Access::ReadOnly,
-        (false, true) => Access::Ephemeral,
-        (false, false) => Access::Write,
-    };
-    Root {
-        path: Some(path),
-        template: None,
-        access,
-    }
-}
-
-fn tree(text: &str) -> Result<PathBuf, String> {
-    let path = absolute("the tree", text)?;
-    match ["/proc", "/sys", "/dev"]
-        .into_iter()
-        .find(|api| path.starts_with(api))
-    {
-        Some(api) => Err(format!("no OS tree can be below {api}: {}", quoted(text))),
-        None => Ok(path),
-    }
 }
 
 fn init(text: &str) -> Result<PathBuf, String> {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Bind, Missing, Tmpfs, Users};
+use skep_spec::{Bind, Missing, Overlay, Tmpfs, Users};
 
-use super::{At, Reader};
+use super::{At, Reader, overlays};
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::percentage;
 use crate::declaration::value::size::{Base, size};
@@ -16,6 +16,7 @@ const TMPFS_OPTIONS: &str = "size=, nr_inodes=, mode=, ro, rw, exec, noexec, nos
 /// Mounts in the order in which they are made: parents first.
 pub(super) struct Read {
     pub(super) binds: Vec<Bind>,
+    pub(super) overlays: Vec<Overlay>,
     pub(super) temporary: Vec<Tmpfs>,
 }
 
@@ -27,7 +28,8 @@ struct Written {
     idmap: Option<bool>,
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, users: Users) -> Read {
+/// Reads them; `fresh_var` is a tmpfs that another key means, and that a declared one of the same place replaces.
+pub(super) fn read(reader: &mut Reader<'_>, users: Users, fresh_var: Option<Tmpfs>) -> Read {
     let mut binds: Vec<(&str, At<Written>)> = Vec::new();
     for (key, read_only) in [("Bind", false), ("BindReadOnly", true)] {
         binds.extend(
@@ -46,20 +48,40 @@ pub(super) fn read(reader: &mut Reader<'_>, users: Users) -> Read {
             reader.problems.error(at.origin, Some(key), message);
         }
     }
-    check_targets(reader, &binds, &temporary);
+    let mut overlays = overlays::read(reader);
+    check_targets(reader, &binds, &overlays, &temporary);
+    overlays.sort_by(|(_, a), (_, b)| a.value.target.cmp(&b.value.target));
     binds.sort_by(|(_, a), (_, b)| a.value.bind.target.cmp(&b.value.bind.target));
     temporary.sort_by(|a, b| a.value.target.cmp(&b.value.target));
+    let mut temporary: Vec<Tmpfs> = temporary.into_iter().map(|at| at.value).collect();
+    if let Some(fresh) = fresh_var
+        && !temporary.iter().any(|tmpfs| tmpfs.target == fresh.target)
+    {
+        temporary.push(fresh);
+        temporary.sort_by(|a, b| a.target.cmp(&b.target));
+    }
     Read {
         binds: binds.into_iter().map(|(_, at)| at.value.bind).collect(),
-        temporary: temporary.into_iter().map(|at| at.value).collect(),
+        overlays: overlays.into_iter().map(|(_, at)| at.value).collect(),
+        temporary,
     }
 }
 
 /// No two mounts on one place, and none that another hides.
-fn check_targets(reader: &mut Reader<'_>, binds: &[(&str, At<Written>)], temporary: &[At<Tmpfs>]) {
-    let mut taken: Vec<(&Path, &str, Origin)> = binds
+fn check_targets(
+    reader: &mut Reader<'_>,
+    binds: &[(&str, At<Written>)],
+    overlays: &[(&str, At<Overlay>)],
+    temporary: &[At<Tmpfs>],
+) {
+    let bound = binds
         .iter()
-        .map(|(key, at)| (at.value.bind.target.as_path(), *key, at.origin))
+        .map(|(key, at)| (at.value.bind.target.as_path(), *key, at.origin));
+    let overlaid = overlays
+        .iter()
+        .map(|(key, at)| (at.value.target.as_path(), *key, at.origin));
+    let mut taken: Vec<(&Path, &str, Origin)> = bound
+        .chain(overlaid.clone())
         .chain(
             temporary
                 .iter()
@@ -76,22 +98,39 @@ fn check_targets(reader: &mut Reader<'_>, binds: &[(&str, At<Written>)], tempora
             reader.problems.error(*second, Some(key), message);
         }
     }
-    for at in temporary {
-        let covers =
-            |target: &Path| at.value.target != target && at.value.target.starts_with(target);
-        if let Some((_, bind)) = binds
-            .iter()
-            .find(|(_, bind)| covers(&bind.value.bind.target))
+    // Mounted in this order, whatever their paths: what comes later hides what is below its place.
+    let fresh = temporary
+        .iter()
+        .map(|at| (at.value.target.as_path(), "TemporaryFileSystem", at.origin));
+    for (hidden, key, origin) in fresh.chain(overlaid.clone()) {
+        let later = bound_or_overlaid(binds, overlays, key == "TemporaryFileSystem");
+        if let Some((target, what, first)) = later
+            .into_iter()
+            .find(|(target, _, _)| *target != hidden && hidden.starts_with(target))
         {
-            let place = reader.problems.place(bind.origin);
-            let target = bind.value.bind.target.display();
+            let place = reader.problems.place(first);
+            let target = target.display();
             let message =
-                || format!("hidden by the bind on {target} at {place}, which is mounted later");
-            reader
-                .problems
-                .error(at.origin, Some("TemporaryFileSystem"), message);
+                || format!("hidden by the {what} on {target} at {place}, which is mounted later");
+            reader.problems.error(origin, Some(key), message);
         }
     }
+}
+
+/// What is mounted after the temporary file systems, or else after the overlays.
+fn bound_or_overlaid<'a>(
+    binds: &'a [(&str, At<Written>)],
+    overlays: &'a [(&str, At<Overlay>)],
+    overlaid: bool,
+) -> Vec<(&'a Path, &'static str, Origin)> {
+    let binds = binds
+        .iter()
+        .map(|(_, at)| (at.value.bind.target.as_path(), "bind", at.origin));
+    let overlays = overlays
+        .iter()
+        .filter(|_| overlaid)
+        .map(|(_, at)| (at.value.target.as_path(), "overlay", at.origin));
+    binds.chain(overlays).collect()
 }
 
 /// `[-]SOURCE[:TARGET[:OPTION,...]]`.
@@ -253,7 +292,7 @@ fn tmpfs_value(key: &str, value: &str) -> Result<String, String> {
 }
 
 /// Splits at colons; `\:` is a colon and `\\` a backslash, any other backslash is itself.
-fn fields(text: &str) -> Vec<String> {
+pub(super) fn fields(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -272,7 +311,7 @@ fn fields(text: &str) -> Vec<String> {
 }
 
 /// Refuses sources that would hand the host over.
-fn check_source(source: &Path) -> Result<(), String> {
+pub(super) fn check_source(source: &Path) -> Result<(), String> {
     let shown = source.display();
     if source == Path::new("/") {
         return Err("source is /, the whole host".into());
@@ -292,7 +331,7 @@ fn check_source(source: &Path) -> Result<(), String> {
 }
 
 /// Refuses targets that the launcher makes itself.
-fn check_target(target: &PathBuf) -> Result<(), String> {
+pub(super) fn check_target(target: &PathBuf) -> Result<(), String> {
     let shown = target.display();
     if target == Path::new("/") {
         return Err("target is /, the tree of the container; use Root=".into());

@@ -152,6 +152,103 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         3,
         "Root=/ is always copy-on-write",
     ),
+    (b"[Container]\nRoot=/dev\n", 2, "name one of them"),
+    (
+        b"[Container]\nVolatile=sometimes\n",
+        2,
+        "not yes, no, state or overlay: \"sometimes\"",
+    ),
+    (
+        b"[Container]\nVolatile=yes\nEphemeral=yes\n",
+        3,
+        "bad.container:2: a tree is either",
+    ),
+    (
+        b"[Container]\nReadOnly=yes\nVolatile=overlay\n",
+        3,
+        "bad.container:2: a tree is either",
+    ),
+    (
+        b"[Container]\nVolatile=overlay\nEphemeral=no\n",
+        3,
+        "contradicts ",
+    ),
+    (
+        b"[Container]\nVolatile=state\nReadOnly=no\n",
+        3,
+        "contradicts ",
+    ),
+    (
+        b"[Container]\nTemplate=golden\n",
+        2,
+        "the template is not absolute",
+    ),
+    (b"[Container]\nTemplate=/\n", 2, "use Root=/"),
+    (
+        b"[Container]\nTemplate=/proc/x\n",
+        2,
+        "no template can be below /proc",
+    ),
+    (
+        b"[Container]\nRoot=/\nTemplate=/srv/t\n",
+        3,
+        "Root=/ is there already",
+    ),
+    (
+        b"[Container]\nRoot=/dev/sda\nTemplate=/srv/t\n",
+        3,
+        "a block device is not made",
+    ),
+    (
+        b"[Container]\nRoot=/srv/t/a\nTemplate=/srv/t\n",
+        3,
+        "lies in the template",
+    ),
+    // Overlays.
+    (b"[Container]\nOverlay=/a\n", 2, "at least two paths"),
+    (
+        b"[Container]\nOverlay=/a:b:/c\n",
+        2,
+        "upper layer is not absolute",
+    ),
+    (
+        b"[Container]\nOverlay=a::/c\n",
+        2,
+        "lower layer is not absolute",
+    ),
+    (b"[Container]\nOverlay=::/c\n", 2, "lower layer is empty"),
+    (
+        b"[Container]\nOverlay=/a:/a/b:/c\n",
+        2,
+        "layers /a and /a/b overlap",
+    ),
+    (
+        b"[Container]\nOverlayReadOnly=/a:/a:/c\n",
+        2,
+        "layer /a twice",
+    ),
+    (b"[Container]\nOverlay=/proc::/c\n", 2, "kernel interface"),
+    (b"[Container]\nOverlay=/a::/sys\n", 2, "made by skep"),
+    (
+        b"[Container]\nOverlay=+/a::/c\n",
+        2,
+        "relative to the tree (+) are not supported",
+    ),
+    (
+        b"[Container]\nOverlay=/a::/x\nBind=/b:/x\n",
+        3,
+        "/x is mounted at ",
+    ),
+    (
+        b"[Container]\nTemporaryFileSystem=/x/y\nOverlay=/a::/x\n",
+        2,
+        "hidden by the overlay on /x",
+    ),
+    (
+        b"[Container]\nOverlay=/a::/x/y\nBind=/b:/x\n",
+        2,
+        "hidden by the bind on /x",
+    ),
     // Init and identity.
     (
         b"[Container]\nInit=sbin/init\n",

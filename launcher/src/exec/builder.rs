@@ -17,9 +17,9 @@ use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, stat};
 use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat};
 use skep_spec::{Bind, Device, Missing, Network};
 
-use crate::exec::WORK;
 use crate::exec::root::{c_path, explain_idmap};
 use crate::exec::target::{Kind, Targets};
+use crate::exec::{WORK, overlay};
 use crate::plan::LaunchPlan;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
@@ -37,6 +37,7 @@ struct Builder<'a> {
     targets: Targets,
     userns: Option<BorrowedFd<'a>>,
     covers: u32,
+    overlays: u32,
     console: Option<OwnedFd>,
     notify: Option<OwnedFd>,
 }
@@ -56,6 +57,7 @@ pub fn build(
         targets,
         userns,
         covers: 0,
+        overlays: 0,
         console: None,
         notify: None,
     };
@@ -111,6 +113,10 @@ impl Builder<'_> {
             MountOp::Console => self.console(),
             MountOp::NotifySocket(path) => self.notify_socket(path),
             MountOp::Freeze(path) => self.freeze(path),
+            MountOp::Overlay(declared) => {
+                self.overlays += 1;
+                overlay::declared(declared, self.overlays, &self.targets, self.userns)
+            }
             MountOp::Bind(bind) => self.bind(bind),
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -13,13 +13,14 @@ use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::fstatfs;
 use skep_spec::Access;
 
-use crate::exec::{ROOT, WORK};
+use crate::exec::overlay::Layers;
+use crate::exec::{ROOT, WORK, volatile};
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::sys::mount::{
     Attr, Depth, attach as attach_mount, clone_tree, new_filesystem, set_attr, set_idmap,
 };
-use crate::tree::Tree;
+use crate::tree::{Origin, Tree};
 
 /// Attaches the tree at [`ROOT`] and returns its root directory. `tree` is the one that was locked.
 pub fn attach(
@@ -29,38 +30,41 @@ pub fn attach(
 ) -> Result<OwnedFd, StepError> {
     make_work_area()?;
     let root = match &plan.root {
-        Some(path) => of_host(plan, path, tree.identity, userns)?,
+        Some(path) => {
+            let mount = of_declared(plan, path, tree, userns)?;
+            match plan.access {
+                Access::Write | Access::ReadOnly => mount,
+                Access::Ephemeral => overlay(plan, path, mount.as_fd())?,
+                Access::Volatile => return volatile::attach(plan, path, mount.as_fd()),
+            }
+        }
         None => tree.root.try_clone().at("duplicate", "root")?,
     };
     attach_mount(root.as_fd(), open_dir(Path::new(ROOT))?.as_fd()).at("attach", ROOT)?;
     open_dir(Path::new(ROOT))
 }
 
-/// A mount of the tree at `path` of the host, as the container is to have it.
-fn of_host(
+/// A mount of the tree or image at `path` of the host, with the ids and attributes that the container is to see.
+fn of_declared(
     plan: &LaunchPlan,
     path: &Path,
-    identity: (u64, u64),
+    tree: &Tree,
     userns: Option<BorrowedFd>,
 ) -> Result<OwnedFd, StepError> {
-    let depth = if plan.access == Access::Ephemeral {
-        Depth::One
-    } else {
-        Depth::Recursive
+    let depth = match plan.access {
+        Access::Ephemeral | Access::Volatile => Depth::One,
+        Access::Write | Access::ReadOnly => Depth::Recursive,
     };
-    let tree = clone_tree(AT_FDCWD, &c_path(path)?, depth).at("clone mount of", path.display())?;
-    let stat = fstat(&tree).at("stat root", path.display())?;
-    if (stat.st_dev, stat.st_ino) != identity {
-        return Err(StepError::new(
-            "the tree was replaced while it was being opened:",
-            path.display(),
-        ));
-    }
+    let mount = match tree.origin {
+        Origin::Host => of_host(path, tree.identity, depth)?,
+        // Mounted by the supervisor, and mapped only here: before the clone there is no user namespace.
+        Origin::Image | Origin::Fresh => tree.root.try_clone().at("duplicate", "root")?,
+    };
     if let Some(userns) = userns {
-        set_idmap(tree.as_fd(), userns, depth)
+        set_idmap(mount.as_fd(), userns, depth)
             .at("idmap", format_args!("Root={}", path.display()))
             .map_err(|err| {
-                explain_idmap(err, &tree, "move the tree", "set PrivateUsers=identity")
+                explain_idmap(err, &mount, "move the tree", "set PrivateUsers=identity")
             })?;
     }
     let attr = Attr {
@@ -68,10 +72,21 @@ fn of_host(
         read_only: plan.access != Access::Write,
         ..Attr::default()
     };
-    set_attr(tree.as_fd(), attr, depth).at("set attributes of", path.display())?;
-    match plan.access {
-        Access::Write | Access::ReadOnly => Ok(tree),
-        Access::Ephemeral | Access::Volatile => overlay(plan, path, tree.as_fd(), stat.st_mode),
+    set_attr(mount.as_fd(), attr, depth).at("set attributes of", path.display())?;
+    Ok(mount)
+}
+
+/// A copy of the mount at `path`, which must still be the tree that was locked.
+fn of_host(path: &Path, identity: (u64, u64), depth: Depth) -> Result<OwnedFd, StepError> {
+    let tree = clone_tree(AT_FDCWD, &c_path(path)?, depth).at("clone mount of", path.display())?;
+    let stat = fstat(&tree).at("stat root", path.display())?;
+    if (stat.st_dev, stat.st_ino) == identity {
+        Ok(tree)
+    } else {
+        Err(StepError::new(
+            "the tree was replaced while it was being opened:",
+            path.display(),
+        ))
     }
 }
 
@@ -109,35 +124,14 @@ fn make_work_area() -> Result<(), StepError> {
 }
 
 /// A copy-on-write layer in memory over `lower`; it ends with the last process that sees it.
-fn overlay(
-    plan: &LaunchPlan,
-    tree: &Path,
-    lower: BorrowedFd,
-    mode: u32,
-) -> Result<OwnedFd, StepError> {
+fn overlay(plan: &LaunchPlan, tree: &Path, lower: BorrowedFd) -> Result<OwnedFd, StepError> {
     let path = |name: &str| Path::new(WORK).join(name);
-    for name in ["lower", "upper", "work"] {
-        fs::create_dir(path(name)).at("create", path(name).display())?;
-    }
-    // The root directory of an overlay looks like the upper layer's.
-    let owner = plan.ids.host(0);
-    chown(path("upper"), Some(owner), Some(owner)).at("chown", "upper layer")?;
-    fs::set_permissions(path("upper"), fs::Permissions::from_mode(mode & 0o7777))
-        .at("chmod", "upper layer")?;
+    fs::create_dir(path("lower")).at("create", path("lower").display())?;
     attach_mount(lower, open_dir(&path("lower"))?.as_fd()).at("attach", "lower layer")?;
-    let layers = ["lower", "upper", "work"].map(|name| c_path(&path(name)));
-    let [lower, upper, work] = layers;
-    let (lower, upper, work) = (lower?, upper?, work?);
-    let options = [
-        (c"lowerdir", Some(lower.as_c_str())),
-        (c"upperdir", Some(upper.as_c_str())),
-        (c"workdir", Some(work.as_c_str())),
-    ];
-    let attr = Attr {
-        nodev: true,
-        ..Attr::default()
-    };
-    new_filesystem(c"overlay", &options, attr)
+    let mode = fstat(lower).at("stat", "lower layer")?.st_mode;
+    let upper = Layers::in_memory(&path("memory"), plan.ids.host(0), mode)?;
+    upper
+        .mount(&[path("lower")])
         .at("mount overlay over", tree.display())
         .map_err(|err| {
             err.cure(
@@ -146,7 +140,8 @@ fn overlay(
         })
 }
 
-fn open_dir(path: &Path) -> Result<OwnedFd, StepError> {
+/// Opens a directory of the host or of the work area.
+pub fn open_dir(path: &Path) -> Result<OwnedFd, StepError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open(path, flags, Mode::empty()).at("open", path.display())
 }

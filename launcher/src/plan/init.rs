@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use skep_spec::ContainerSpec;
+use skep_spec::{Access, ContainerSpec};
 
 use crate::host::HostFacts;
 use crate::plan::environment::plan_environment;
@@ -120,6 +120,7 @@ pub fn plan_init(
     let (path, kind) = tree.init.clone();
     let mut argv = vec![path.to_string_lossy().into_owned()];
     argv.extend(spec.parameters.iter().cloned());
+    argv.extend(no_wizard(spec, kind));
     Init {
         kind,
         argv,
@@ -128,6 +129,14 @@ pub fn plan_init(
         notify_ready: spec.notify_ready.unwrap_or(kind.notifies()),
         path,
     }
+}
+
+/// Each boot from an empty `/etc` is a first one, and systemd would ask questions that nobody is there to answer.
+fn no_wizard(spec: &ContainerSpec, kind: InitKind) -> Option<String> {
+    const KEY: &str = "systemd.firstboot=";
+    let said = spec.parameters.iter().any(|word| word.starts_with(KEY));
+    let wizard = kind == InitKind::Systemd && spec.root.access == Access::Volatile && !said;
+    wizard.then(|| format!("{KEY}no"))
 }
 
 impl fmt::Display for Init {

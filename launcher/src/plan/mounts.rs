@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Access, Bind, ContainerSpec, Device, Missing, Network, Tmpfs};
+use skep_spec::{Access, Bind, ContainerSpec, Device, Missing, Network, Overlay, Tmpfs, Upper};
 
 use crate::host::HostFacts;
 use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
@@ -66,6 +66,8 @@ pub enum MountOp {
     NotifySocket(PathBuf),
     /// An existing mount becomes read-only.
     Freeze(PathBuf),
+    /// An overlay mount of directories of the host.
+    Overlay(Overlay),
     /// A bind mount from the host.
     Bind(Bind),
 }
@@ -166,6 +168,7 @@ pub fn plan_mounts(
             .iter()
             .map(|tmpfs| declared_tmpfs(ids, tmpfs)),
     );
+    ops.extend(spec.overlays.iter().cloned().map(MountOp::Overlay));
     ops.extend(spec.binds.iter().cloned().map(MountOp::Bind));
     ops
 }
@@ -392,6 +395,18 @@ impl fmt::Display for MountOp {
             MountOp::Console => f.write_str("console /dev/console"),
             MountOp::NotifySocket(path) => write!(f, "notify socket {}", path.display()),
             MountOp::Freeze(path) => write!(f, "read-only from now on {}", path.display()),
+            MountOp::Overlay(overlay) => {
+                f.write_str("overlay of")?;
+                for lower in &overlay.lower {
+                    write!(f, " {}", lower.display())?;
+                }
+                match &overlay.upper {
+                    Upper::Directory(upper) => write!(f, " changed in {}", upper.display())?,
+                    Upper::Memory => f.write_str(" changed in memory")?,
+                    Upper::ReadOnly => f.write_str(" read-only")?,
+                }
+                write!(f, " on {}", overlay.target.display())
+            }
             MountOp::Bind(bind) => {
                 let attr = Attr {
                     read_only: bind.read_only,

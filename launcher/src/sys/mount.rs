@@ -136,18 +136,28 @@ pub fn new_filesystem(
     options: &[(&CStr, Option<&CStr>)],
     attr: Attr,
 ) -> nix::Result<OwnedFd> {
+    // What mountinfo shows as the source; without one it says "none".
+    mount_device(kind, kind, options, attr)
+}
+
+/// As [`new_filesystem`], from the block device at `source`.
+pub fn mount_device(
+    kind: &CStr,
+    source: &CStr,
+    options: &[(&CStr, Option<&CStr>)],
+    attr: Attr,
+) -> nix::Result<OwnedFd> {
     // SAFETY: `kind` is a C string.
     let context = super::check(unsafe {
         libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC)
     })?;
     // SAFETY: fsopen(2) returned a new descriptor.
     let context = unsafe { OwnedFd::from_raw_fd(context as RawFd) };
-    // What mountinfo shows as the source; without one it says "none".
     configure(
         &context,
         libc::FSCONFIG_SET_STRING,
         Some(c"source"),
-        Some(kind),
+        Some(source),
     )?;
     for (key, value) in options {
         match value {

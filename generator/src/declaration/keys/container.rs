@@ -2,11 +2,11 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 21] = [
+pub(super) static ROWS: [KeyRow; 25] = [
     row(
         "Root",
         ONE_TEXT,
-        "OS tree, default /var/lib/machines/NAME; / is this host's own OS, copy-on-write",
+        "OS tree or disk image, default /var/lib/machines/NAME; / is this host's OS",
     ),
     row(
         "Ephemeral",
@@ -87,6 +87,26 @@ pub(super) static ROWS: [KeyRow; 21] = [
         "SystemCallFilter",
         LIST,
         "[~]NAME...: system calls allowed (~: refused) beside the default; @GROUP too",
+    ),
+    row(
+        "Template",
+        ONE_TEXT,
+        "tree or image that Root= is copied from when it does not exist",
+    ),
+    row(
+        "Volatile",
+        ONE,
+        "yes: only /usr is the tree's; state: tree read-only, /var fresh; overlay",
+    ),
+    row(
+        "Overlay",
+        LIST,
+        "LOWER[:LOWER...]:UPPER:TARGET: directories over each other; empty UPPER: memory",
+    ),
+    row(
+        "OverlayReadOnly",
+        LIST,
+        "LOWER:LOWER[:LOWER...]:TARGET: as Overlay=, read-only",
     ),
 ];
 

@@ -22,7 +22,7 @@ fn container(name: &str) -> Option<String> {
         "Exec" | "Entrypoint" => "Init= and Parameters=",
         "StopSignal" => "KillSignal=",
         "StopTimeout" => "TimeoutStopSec= of [Service]",
-        "Rootfs" | "Directory" | "RootDirectory" => "Root=",
+        "Rootfs" | "Directory" | "RootDirectory" | "RootImage" => "Root=",
         "UserNS"
         | "PrivateUsersChown"
         | "PrivateUsersOwnership"
@@ -31,7 +31,7 @@ fn container(name: &str) -> Option<String> {
         | "SubUIDMap"
         | "SubGIDMap" => "PrivateUsers=; the tree is mapped, never changed",
         "Private" => "Network=private, the default",
-        "ReadOnlyTmpfs" | "Volatile" => "Ephemeral= or ReadOnly=",
+        "ReadOnlyTmpfs" => "Volatile=, Ephemeral= or ReadOnly=",
         "Notify" => "NotifyReady=",
         "Memory" | "ShmSize" => "MemoryMax= of [Service]",
         "PidsLimit" => "TasksMax= of [Service]",
@@ -76,8 +76,6 @@ fn container_later(name: &str) -> Option<String> {
         "MACVLAN",
         "Mask",
         "NamespacePath",
-        "Overlay",
-        "OverlayReadOnly",
         "Personality",
         "PivotRoot",
         "PodmanArgs",
@@ -87,7 +85,6 @@ fn container_later(name: &str) -> Option<String> {
         "Pull",
         "ResolvConf",
         "RestrictAddressFamilies",
-        "RootImage",
         "SeccompProfile",
         "Secret",
         "SetCredential",

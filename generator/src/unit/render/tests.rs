@@ -153,3 +153,43 @@ fn a_refusal_waits_for_no_mount() {
     assert_eq!(value(&draft, "RequiresMountsFor"), None);
     assert!(value(&draft, "ExecStart").is_some());
 }
+
+#[test]
+fn only_images_get_loop_devices() {
+    let pair = |device: &str| (device.to_owned(), "rw".to_owned());
+    let terminals = [pair("char-pts")];
+    let loops = [
+        pair("char-pts"),
+        pair("/dev/loop-control"),
+        pair("block-loop"),
+    ];
+    let disk = [&loops[..], &[pair("/dev/vg/web")]].concat();
+    for (root, devices) in [
+        ("/srv/tree", &terminals[..]),
+        ("/srv/web.raw", &loops),
+        ("/srv/web.SquashFS", &loops),
+        ("/dev/vg/web", &disk),
+    ] {
+        let mut wanted = sample::wanted("web", Vec::new());
+        wanted.spec.root.path = Some(root.into());
+        let draft = render(&wanted, 252);
+        let allowed = Value::Pairs(devices.to_vec());
+        assert_eq!(value(&draft, "DeviceAllow"), Some(&allowed), "{root}");
+    }
+}
+
+#[test]
+fn layers_and_the_template_are_mounted_first() {
+    let mut wanted = sample::wanted("web", Vec::new());
+    wanted.spec.root.template = Some("/srv/golden".into());
+    wanted.spec.overlays.push(skep_spec::Overlay {
+        lower: vec!["/a".into(), "/b c".into()],
+        upper: Upper::Directory("/u".into()),
+        target: "/t".into(),
+    });
+    let draft = render(&wanted, 252);
+    assert_eq!(
+        value(&draft, "RequiresMountsFor"),
+        Some(&list(&["/var/lib/machines/web", "/srv/golden", "/a", "/u"]))
+    );
+}

@@ -1,0 +1,130 @@
+//! Where a container's tree comes from: disk images, volatile roots, overlays, templates.
+
+#[path = "roots/damaged.rs"]
+mod damaged;
+#[path = "roots/images.rs"]
+mod images;
+#[path = "roots/layers.rs"]
+mod layers;
+#[path = "roots/lives.rs"]
+mod lives;
+#[path = "roots/template.rs"]
+mod template;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use skep_tests::{
+    guest::Guest,
+    host::{Host, Os},
+    trial,
+    wait::wait_until,
+};
+
+/// A test on one host.
+type Test = fn(&Host) -> Result<()>;
+
+/// Everything of these tests on a host: on a real file system, as trees are.
+const PLACE: &str = "/var/lib/machines/.roots";
+
+/// Makes the images that most tests use, of the busybox tree.
+const IMAGES: &str = r"
+mkdir -p /var/lib/machines/.roots && cd /var/lib/machines/.roots
+tree=/var/lib/machines/busybox
+mksquashfs $tree bb.squashfs -quiet -no-progress >/dev/null
+mkfs.erofs bb.erofs $tree >/dev/null 2>&1
+mke2fs -q -t ext4 -d $tree bb.raw 32M 2>/dev/null
+truncate -s 48M disk.img
+printf 'label: gpt\nsize=2MiB,type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\nsize=32MiB,type=%s\n' $(roottype) | sfdisk -q disk.img
+dd if=bb.raw of=disk.img bs=1M seek=3 conv=notrunc status=none
+";
+
+/// The partition type of this machine's root file systems.
+const ROOT_TYPE: &str = "roottype() { case $(uname -m) in aarch64) echo B921B045-1DF0-41C3-AF44-4C6F280D3FAE ;; \
+     *) echo 4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709 ;; esac; }";
+
+fn main() -> ExitCode {
+    let tests: &[(&str, Test)] = &[
+        ("image_kinds", images::kinds),
+        ("image_read_only_is_locked", images::read_only),
+        ("image_debian_13_squashfs", images::debian),
+        ("image_fleet", images::fleet),
+        ("image_damaged", damaged::images),
+        ("image_killed", lives::killed),
+        ("image_rebooted", lives::rebooted),
+        ("image_shared_and_locked", lives::locked),
+        ("overlay_keys", layers::overlays),
+        ("overlay_wrong", layers::wrong),
+        ("volatile_keys", layers::volatile),
+        ("template_is_copied_once", template::once),
+        ("template_interrupted", template::interrupted),
+    ];
+    let trials = tests
+        .iter()
+        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
+    trial::main(trials.collect())
+}
+
+/// Runs a script in the container's shell; its output.
+fn sh(guest: &Guest<'_>, script: &str) -> Result<String> {
+    guest.exec(&["/bin/sh", "-c", script])?.ok()
+}
+
+/// Fails unless the script prints exactly `want`.
+fn prints(guest: &Guest<'_>, script: &str, want: &str) -> Result<()> {
+    let got = sh(guest, script)?;
+    ensure!(got == want, "{script}\nprints {got:?}, not {want:?}");
+    Ok(())
+}
+
+/// Starts a declared container.
+fn started<'a>(host: &'a Host, name: &str, text: &str) -> Result<Guest<'a>> {
+    let guest = Guest::declare(host, name, text)?;
+    guest.systemctl("start")?;
+    Ok(guest)
+}
+
+/// A start that must fail, with these words in its status.
+fn refused(host: &Host, name: &str, text: &str, words: &[&str]) -> Result<()> {
+    let guest = Guest::declare(host, name, text)?;
+    let unit = guest.unit();
+    let started = host.exec(["systemctl", "start", &unit])?.status();
+    let status = guest.status()?;
+    host.exec(["systemctl", "reset-failed", &unit])?;
+    ensure!(started != 0, "started in spite of all:\n{status}");
+    for word in words {
+        ensure!(status.contains(word), "no {word:?} in\n{status}");
+    }
+    ensure!(!status.contains("panick"), "{status}");
+    guest.finish()
+}
+
+/// Does `work` with what `script` makes in [`PLACE`], which is removed in any case.
+fn with(host: &Host, script: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let make =
+        format!("set -e; {ROOT_TYPE}; rm -rf {PLACE}; mkdir -p {PLACE}; cd {PLACE}; {script}");
+    let judged = host.sh(&make)?.ok().and_then(|_| work());
+    let cleaned = host.sh(&format!("rm -rf {PLACE}"))?.ok();
+    judged?;
+    cleaned.map(drop)
+}
+
+/// Loop devices that are attached to files of these tests.
+fn loops(host: &Host) -> Result<usize> {
+    let said = host
+        .sh(&format!(
+            "cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep -c {PLACE}/ || :"
+        ))?
+        .ok()?;
+    Ok(said.parse()?)
+}
+
+/// Waits until no loop device is attached any more.
+fn no_loops(host: &Host) -> Result<()> {
+    wait_until(
+        Duration::from_secs(5),
+        "all loop devices to be free",
+        || Ok((loops(host)? == 0).then_some(())),
+    )
+}
