@@ -7,6 +7,7 @@ pub mod builder;
 pub mod guest;
 pub mod parent;
 pub mod root;
+pub mod share;
 pub mod stage;
 pub mod target;
 

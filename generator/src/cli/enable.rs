@@ -108,6 +108,7 @@ fn wanted_by(root: &Path, name: &str) -> Result<Vec<String>, String> {
         .find(|one| one.name == name);
     match loaded.map(|one| one.state) {
         None => Err("not declared".to_owned()),
+        Some(LoadState::Template) => Err("it is a template".to_owned()),
         Some(LoadState::Masked) => Err("its declaration is masked".to_owned()),
         Some(LoadState::Valid(wanted)) => Ok(wanted.wanted_by),
         Some(LoadState::Invalid { wanted_by, .. }) => Ok(wanted_by),

@@ -22,10 +22,12 @@ pub(super) struct Read {
     pub(super) spec: ContainerSpec,
     pub(super) ids: Ids,
     pub(super) users_at: Option<Origin>,
+    /// Where `Root=` stands.
+    pub(super) root_at: Option<Origin>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Read {
-    let root = root(reader);
+    let (root, root_at) = root(reader);
     let init = reader.scalar("Init", init);
     let parameters = values(reader.list("Parameters", parameters));
     let hostname = reader.scalar("Hostname", hostname);
@@ -55,6 +57,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         spec,
         ids: users.ids,
         users_at: users.at,
+        root_at,
     }
 }
 
@@ -67,9 +70,10 @@ fn values<T>(all: Vec<At<T>>) -> Vec<T> {
 }
 
 /// `Root=`, `Ephemeral=` and `ReadOnly=`.
-fn root(reader: &mut Reader<'_>) -> Root {
-    let path =
-        value(reader.scalar("Root", tree)).unwrap_or_else(|| Path::new(TREES).join(reader.name));
+fn root(reader: &mut Reader<'_>) -> (Root, Option<Origin>) {
+    let given = reader.scalar("Root", tree);
+    let root_at = given.as_ref().map(|at| at.origin);
+    let path = value(given).unwrap_or_else(|| Path::new(TREES).join(reader.name));
     let ephemeral = reader.scalar("Ephemeral", boolean);
     let read_only = reader.scalar("ReadOnly", boolean);
     if let (Some(a @ At { value: true, .. }), Some(b @ At { value: true, .. })) =
@@ -104,11 +108,12 @@ fn root(reader: &mut Reader<'_>) -> Root {
         (false, true) => Access::Ephemeral,
         (false, false) => Access::Write,
     };
-    Root {
+    let root = Root {
         path: Some(path),
         template: None,
         access,
-    }
+    };
+    (root, root_at)
 }
 
 fn tree(text: &str) -> Result<PathBuf, String> {
