@@ -9,10 +9,8 @@ use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
 use crate::problem::{Origin, quoted};
+use crate::tree::TREES;
 use crate::wanted::Ids;
-
-/// Where machined and nspawn look for trees.
-const TREES: &str = "/var/lib/machines";
 
 /// Longest host name of Linux.
 const MAX_HOSTNAME: usize = 64;
