@@ -64,7 +64,7 @@ fn between(host: &Host, test: Test) -> Result<()> {
 
 fn clear(host: &Host) -> Result<()> {
     let script = format!(
-        "systemctl stop 'skep@manage*' 2>/dev/null; rm -rf /etc/skep/manage*; skep apply >/dev/null; \
+        "set +e; systemctl stop 'skep@manage*' 2>/dev/null; rm -rf /etc/skep/manage*; skep apply >/dev/null; \
          awk '$5 ~ \"^/var/lib/machines/[.]?manage\" {{ print $5 }}' /proc/self/mountinfo | sort -r | xargs -r umount; \
          chattr -R -i {WORK} /var/lib/machines/manage* /var/lib/machines/.#manage* 2>/dev/null; \
          rm -rf {WORK} /var/lib/machines/manage* /var/lib/machines/.#manage*; systemctl reset-failed 'skep@manage*' 2>/dev/null; true"

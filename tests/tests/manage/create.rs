@@ -120,7 +120,7 @@ pub(super) fn hostile(host: &Host) -> Result<()> {
              && tar -cPf over.tar in/link && tar -rPf over.tar --transform 's,^in/file,in/link,' in/file \
              && ln out/canary in/hard && tar -cPf hard.tar --transform 's,^out/,{WORK}/out/,' out/canary in/hard && rm in/hard \
              && mknod -m 666 in/disk b 7 0 && tar -cf device.tar in/disk \
-             && printf 'junk' >junk.tar && head -c 100000 /dev/urandom | gzip >junk.tar.gz && head -c 3000 device.tar >short.tar"
+             && printf 'junk' >junk.tar && head -c 100000 /dev/urandom | gzip >junk.tar.gz && tar -C /var/lib/machines/busybox -cf - . | head -c 100000 >short.tar"
         ),
     )?;
     let before = sh(host, &format!("cd {WORK}/out && {LIST} && cat canary"))?;
@@ -150,7 +150,7 @@ pub(super) fn hostile(host: &Host) -> Result<()> {
         ensure!(before == after, "{archive} reached out:\n{before}\n{after}");
         let left = sh(
             host,
-            "cd /var/lib/machines; ls -Ad .#manage* manage* 2>/dev/null; true",
+            "cd /var/lib/machines; ls -Ad .#manage* manage* 2>/dev/null || true",
         )?;
         ensure!(
             left == if made { "manage-evil" } else { "" },
@@ -192,7 +192,7 @@ pub(super) fn image(host: &Host) -> Result<()> {
 /// A signal takes the half-made tree away; after a kill nothing looks like a tree, and the next run cleans up.
 pub(super) fn interrupted(host: &Host) -> Result<()> {
     let create = "skep create manage-half --from /var/lib/machines/debian-12";
-    let list = "cd /var/lib/machines; ls -Ad .#manage* manage* 2>/dev/null; true";
+    let list = "cd /var/lib/machines; ls -Ad .#manage* manage* 2>/dev/null || true";
     for signal in ["INT", "TERM", "HUP"] {
         let done = host.sh(&format!("timeout --foreground -s {signal} 0.15 {create}"))?;
         ensure!(

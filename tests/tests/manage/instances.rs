@@ -57,7 +57,7 @@ pub(super) fn twenty(host: &Host) -> Result<()> {
     let kept = sh(
         host,
         &format!(
-            "stat -c '%u:%g %a' {WORK}/data/20 {WORK}/data {WORK}/data/20/file; ls {WORK}/data | wc -l; ls -A /var/lib/machines/busybox/etc/mine 2>/dev/null; true"
+            "stat -c '%u:%g %a' {WORK}/data/20 {WORK}/data {WORK}/data/20/file; ls {WORK}/data | wc -l; ls -A /var/lib/machines/busybox/etc/mine 2>/dev/null || true"
         ),
     )?;
     ensure!(kept == "0:0 755\n0:0 755\n0:0 644\n20", "{kept}");
@@ -90,13 +90,15 @@ pub(super) fn come_and_go(host: &Host) -> Result<()> {
         memory("2G"),
     )?;
     host.write(
-        "/run/systemd/system/skep@.service.d/50-manage.conf",
+        "/run/systemd/system/skep@.service.d/40-manage.conf",
         "[Service]\nOOMScoreAdjust=7\n",
     )?;
     host.write(
         "/run/systemd/system/skep@manage@blue-1.x.service.d/50-manage.conf",
         "[Service]\nNice=3\n",
     )?;
+    // systemd looks for directories of drop-ins when it reloads.
+    sh(host, "systemctl daemon-reload")?;
     let judged = looked_at(host);
     sh(
         host,
