@@ -1,7 +1,7 @@
 //! What a tree is made from: told by what is in a file, and not by what it is called.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use super::TreeError;
@@ -59,6 +59,13 @@ impl Source {
         file.take(HEAD as u64)
             .read_to_end(&mut head)
             .map_err(fail)?;
+        if head
+            .get(257..)
+            .is_some_and(|rest| rest.starts_with(b"ustar"))
+            && !ends_well(path).map_err(fail)?
+        {
+            return Err(unfit("the archive is cut off: it has no end mark"));
+        }
         let by_name = || {
             path.extension()
                 .and_then(|extension| by_name(extension.to_str()?))
@@ -74,6 +81,20 @@ fn by_content(head: &[u8]) -> Option<Source> {
         head.get(*at..).is_some_and(|rest| rest.starts_with(magic))
     };
     MAGIC.iter().find(has).map(|(source, _, _)| *source)
+}
+
+/// Whether a plain archive ends as tar(5) wants it, with two blocks of zeros. tar(1) takes one that ends between two members
+/// for whole; compressed ones have checksums.
+fn ends_well(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut end = [1; 1024];
+    // Shorter than that it is cut off as well.
+    if file.metadata()?.len() < end.len() as u64 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1024))?;
+    file.read_exact(&mut end)?;
+    Ok(end.iter().all(|byte| *byte == 0))
 }
 
 /// Formats without a mark of their own: old tar archives and raw file systems of other kinds.
