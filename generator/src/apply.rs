@@ -14,6 +14,7 @@ mod generation;
 mod layout;
 mod lock;
 mod observe;
+mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,6 +33,7 @@ pub use boot::{Autostart, autostart};
 pub use collect::{Container, Declarations, Unit, collect};
 pub use layout::Layout;
 pub use observe::observe;
+pub use release::release;
 
 /// What to apply.
 #[derive(Clone, Debug, Default)]

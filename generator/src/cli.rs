@@ -4,12 +4,14 @@
 //! else; completions are made from them.
 
 mod check;
+mod create;
 mod enable;
 mod enter;
 mod jobs;
 mod list;
 mod names;
 mod reason;
+mod remove;
 mod show;
 mod status;
 mod unit_set;
@@ -85,6 +87,10 @@ enum Verb {
     Enable(NameArgs),
     /// Do not start a container at boot
     Disable(NameArgs),
+    /// Make the tree or image of a container from a directory, an archive or an image
+    Create(CreateArgs),
+    /// Remove the tree or image of a container
+    Remove(RemoveArgs),
     /// Run a command inside a running container
     Exec(ExecArgs),
     /// Open a shell inside a running container
@@ -176,6 +182,38 @@ struct NameArgs {
     names: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct CreateArgs {
+    /// Directory, tar archive (compressed or not) or image to make it from
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    from: PathBuf,
+    /// Where the tree goes: by default where the container's declaration says, else /var/lib/machines/NAME
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    to: Option<PathBuf>,
+    /// Declare the container too, unless it is declared already
+    #[arg(long)]
+    declare: bool,
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+struct RemoveArgs {
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Remove the container's declaration in /etc/skep and its id range too
+    #[arg(long)]
+    declaration: bool,
+    /// Leave the tree alone; with --declaration
+    #[arg(long, requires = "declaration")]
+    keep_tree: bool,
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+}
+
 /// How to enter a container.
 #[derive(Debug, Default, Args)]
 struct EnterArgs {
@@ -261,6 +299,8 @@ fn dispatch(parsed: CommandLine) -> u8 {
         Verb::Restart(arguments) => jobs::restart(&layout, &arguments.names),
         Verb::Enable(arguments) => enable::enable(&layout, &arguments.names),
         Verb::Disable(arguments) => enable::disable(&layout, &arguments.names),
+        Verb::Create(arguments) => create::create(&layout, &arguments),
+        Verb::Remove(arguments) => remove::remove(&layout, &arguments),
         Verb::Exec(arguments) => enter::exec(&arguments),
         Verb::Shell(arguments) => enter::shell(&arguments),
         Verb::Completions { shell } => completions(shell),

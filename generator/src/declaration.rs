@@ -6,14 +6,15 @@
 pub(crate) mod dropin;
 pub(crate) mod file;
 pub(crate) mod ini;
+pub(crate) mod instances;
 pub mod keys;
 pub mod specifier;
 pub(crate) mod suggest;
 pub(crate) mod value;
 pub(crate) mod words;
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,7 @@ use crate::problem::{Origin, Problem, ProblemList};
 use crate::validate::{Verdict, validate};
 use crate::wanted::{Ids, Wanted};
 use dropin::{Found, Search, Source};
+use instances::SharedTrees;
 use keys::{KeyRow, Section};
 
 /// Where declarations are looked for. For each name the first hit wins.
@@ -41,8 +43,8 @@ pub struct Loaded {
     pub name: String,
     /// The file, or the directory in question.
     pub source: PathBuf,
-    /// Whether a unit can stand for it. False for files whose name makes no unit name, for drop-ins without a
-    /// declaration and for directories that cannot be read: these have problems but nothing to start.
+    /// Whether a unit can stand for it. False for templates, for files whose name makes no unit name, for drop-ins without
+    /// a declaration and for directories that cannot be read: these have problems but nothing to start.
     pub unit: bool,
     /// What came of it.
     pub state: LoadState,
@@ -55,6 +57,8 @@ pub struct Loaded {
 pub enum LoadState {
     /// Switched off with a link to /dev/null or an empty file; nothing is wanted.
     Masked,
+    /// A template, in order as far as that can be told: its instances have entries of their own.
+    Template,
     /// Everything is in order.
     Valid(Box<Wanted>),
     /// Something is wrong.
@@ -139,14 +143,40 @@ pub fn load_all(root: &Path, facts: &Facts) -> Vec<Loaded> {
     let mut search = Search::new(root);
     let mut all = Vec::new();
     let mut ranges = Ranges::default();
-    for stem in search.stems() {
-        let found = search.find(&stem);
-        all.extend(load_found(&stem, found, facts, Some(&mut ranges)));
+    let (templates, mut stems): (BTreeSet<_>, BTreeSet<_>) = search
+        .stems()
+        .into_iter()
+        .partition(|stem| instances::is_template(stem));
+    for template in &templates {
+        let found = search.find(template);
+        stems.extend(instances::named(&found, template));
+        let is_instance = |stem: &OsString| instances::template_of(stem).as_ref() == Some(template);
+        let has_instances = stems.iter().any(is_instance);
+        all.extend(instances::load(template, found, facts, has_instances));
     }
+    let mut trees = SharedTrees::default();
+    for stem in &stems {
+        let found = match instances::template_of(stem) {
+            Some(_) => instances::find(&mut search, stem),
+            None => search.find(stem),
+        };
+        let loaded = load_found(stem, found, facts, Some(&mut ranges));
+        all.extend(loaded.map(|(one, root_at)| {
+            trees.note(&one, root_at);
+            one
+        }));
+    }
+    trees.refuse_writers(&mut all);
+    // A directory of drop-ins of a template serves the instances that have files of their own.
+    let served: BTreeSet<OsString> = stems
+        .iter()
+        .filter_map(|one| instances::template_of(one))
+        .collect();
+    stems.extend(templates.into_iter().chain(served));
     all.extend(search.problems().map(|problem| beside(problem, false)));
     all.extend(
         search
-            .orphans()
+            .orphans(&stems)
             .into_iter()
             .map(|problem| beside(problem, true)),
     );
@@ -167,13 +197,17 @@ pub fn load_file(path: &Path, root: &Path, facts: &Facts) -> Loaded {
     };
     let found = Search::new(root).find_file(path, &stem);
     let absent = || beside(Problem::of_file(path, "No such file or directory"), false);
-    load_found(&stem, found, facts, None).unwrap_or_else(absent)
+    let loaded = match instances::is_template(&stem) {
+        true => instances::load(&stem, found, facts, false),
+        false => load_found(&stem, found, facts, None).map(|(one, _)| one),
+    };
+    loaded.unwrap_or_else(absent)
 }
 
 /// The assignments of container `name` that are in force, for reading. `None` when nothing declares it; nothing stands
 /// in a masked declaration.
 pub fn merged(root: &Path, name: &str) -> Option<Result<Vec<MergedLine>, Vec<Problem>>> {
-    let sources = match Search::new(root).find(OsStr::new(name)) {
+    let sources = match instances::find(&mut Search::new(root), OsStr::new(name)) {
         Found::Absent => return None,
         Found::Masked(_) => return Some(Ok(Vec::new())),
         Found::Sources(sources) => sources,
@@ -239,7 +273,7 @@ fn load_found(
     found: Found,
     facts: &Facts,
     ranges: Option<&mut Ranges>,
-) -> Option<Loaded> {
+) -> Option<(Loaded, Option<Problem>)> {
     let (source, sources) = match found {
         Found::Absent => return None,
         Found::Masked(source) => (source, None),
@@ -251,6 +285,7 @@ fn load_found(
         None => Err("a container's name is UTF-8".into()),
     };
     let unit = rule.is_ok();
+    let mut root_at = None;
     let (state, warnings) = match (rule, sources) {
         (_, None) => (LoadState::Masked, Vec::new()),
         (Err(message), _) => {
@@ -264,20 +299,26 @@ fn load_found(
             )
         }
         (Ok(()), Some(sources)) => {
-            let mut verdict = validate(merge(&lossy, &sources), facts);
+            let mut verdict = verdict_of(&lossy, &sources, facts);
+            root_at = verdict.root_at.take();
             if let Some(ranges) = ranges {
                 ranges.claim(&mut verdict);
             }
             (verdict.state, verdict.warnings)
         }
     };
-    Some(Loaded {
+    let loaded = Loaded {
         name: lossy,
         source,
         unit,
         state,
         warnings,
-    })
+    };
+    Some((loaded, root_at))
+}
+
+fn verdict_of(name: &str, sources: &[Source], facts: &Facts) -> Verdict {
+    validate(merge(name, sources), facts)
 }
 
 /// Puts the assignments of all files together and looks their keys up.

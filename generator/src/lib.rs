@@ -20,6 +20,7 @@ pub mod report;
 #[cfg(test)]
 mod sample;
 pub mod specfile;
+pub mod tree;
 pub mod unit;
 pub mod validate;
 pub mod wanted;

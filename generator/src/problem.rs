@@ -17,7 +17,7 @@ const PER_FILE: usize = 100;
 const QUOTED: usize = 80;
 
 /// Whether a declaration can be used in spite of a problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// The container does not start.
@@ -27,7 +27,7 @@ pub enum Severity {
 }
 
 /// One problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// The file it stands in.
     pub path: PathBuf,

@@ -18,7 +18,7 @@ use crate::declaration::specifier::expand;
 use crate::declaration::value::unit_name;
 use crate::declaration::{Declaration, Facts, LoadState, Setting};
 use crate::name;
-use crate::problem::{Origin, Problem, ProblemList, Severity};
+use crate::problem::{Origin, Problem, ProblemList, Severity, quoted};
 use crate::wanted::Wanted;
 
 /// What came of a declaration.
@@ -28,6 +28,8 @@ pub(crate) struct Verdict {
     pub(crate) warnings: Vec<Problem>,
     /// Where a given id range stands, as a problem still without message.
     pub(crate) users_at: Option<Problem>,
+    /// Where the tree is named, as a problem still without message.
+    pub(crate) root_at: Option<Problem>,
 }
 
 /// A value and where it stands.
@@ -64,13 +66,16 @@ pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
     let properties = properties::read(&mut reader);
     let boot = container::read(&mut reader);
     let wanted_by = wanted_by(&mut reader);
-    let users_at = boot.users_at.map(|origin| Problem {
+    instances(&mut reader);
+    let place = |key: &str, origin: Origin| Problem {
         path: reader.problems.path(origin.file),
         line: Some(origin.line),
-        key: Some("PrivateUsers".into()),
+        key: Some(key.into()),
         severity: Severity::Error,
         message: String::new(),
-    });
+    };
+    let users_at = boot.users_at.map(|origin| place("PrivateUsers", origin));
+    let root_at = boot.root_at.map(|origin| place("Root", origin));
     let (errors, warnings) = reader.problems.finish();
     let state = if errors.is_empty() {
         let wanted = Wanted {
@@ -92,6 +97,7 @@ pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
         state,
         warnings,
         users_at,
+        root_at,
     }
 }
 
@@ -117,6 +123,24 @@ fn wanted_by(reader: &mut Reader<'_>) -> Vec<String> {
         }
     }
     units
+}
+
+/// `Instances=` was read before the instances were: what is left is to say what is wrong with it.
+fn instances(reader: &mut Reader<'_>) {
+    let prefix = name::instance(reader.name).map(|(prefix, _)| prefix.to_owned());
+    let plain = reader.name.to_owned();
+    reader.list("Instances", |text| match &prefix {
+        None => Err(format!(
+            "only a template has instances; call the file {plain}@.container"
+        )),
+        Some(prefix) => {
+            let check = |word| name::check(&format!("{prefix}@{word}"));
+            let check = |word| {
+                check(word).map_err(|message: String| format!("{}: {message}", quoted(word)))
+            };
+            text.split_ascii_whitespace().map(check).collect()
+        }
+    });
 }
 
 impl<'a> Reader<'a> {

@@ -87,7 +87,12 @@ fn wrong_usage_exits_2_and_says_what_is_right() {
         (&["show"], "<NAME>"),
         (&["show", "../web"], "letter A-Z"),
         (&["start"], "<NAME>"),
-        (&["start", "web@1"], "no @"),
+        (&["start", "web@"], "is a template"),
+        (&["start", "web@1@2"], "only the characters"),
+        (
+            &["start", "nginx@web.service"],
+            "is not the unit of a container",
+        ),
         (&["status", "host"], "means the host itself"),
         (&["exec", "web"], "<CMD>"),
         (&["exec", "web", "ls"], "unexpected argument"),

@@ -5,6 +5,8 @@
 
 #[path = "declarations/golden.rs"]
 mod golden;
+#[path = "declarations/instances.rs"]
+mod instances;
 #[path = "declarations/mutate.rs"]
 mod mutate;
 #[path = "declarations/search.rs"]
@@ -77,7 +79,7 @@ fn named<'a>(all: &'a [Loaded], name: &str) -> &'a Loaded {
 fn problems(loaded: &Loaded) -> &[Problem] {
     match &loaded.state {
         LoadState::Invalid { problems, .. } => problems,
-        LoadState::Masked | LoadState::Valid(_) => &[],
+        LoadState::Masked | LoadState::Template | LoadState::Valid(_) => &[],
     }
 }
 

@@ -8,6 +8,7 @@ pub mod guest;
 pub mod overlay;
 pub mod parent;
 pub mod root;
+pub mod share;
 pub mod stage;
 pub mod target;
 pub mod volatile;

@@ -13,13 +13,20 @@ use crate::step::{At, StepError};
 /// Larger than any spec of a declaration that the generator accepts.
 const LIMIT: u64 = 8 << 20;
 
-/// Whether `name` is a container name; it becomes a path component and a part of a unit name.
+/// Whether `name` is a container name; it becomes a path component and a part of a unit name. One `@` may part the name of
+/// a template from that of an instance.
 pub fn is_name(name: &str) -> bool {
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    };
     name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        && match name.split_once('@') {
+            None => part(name),
+            Some((prefix, instance)) => part(prefix) && part(instance),
+        }
 }
 
 /// The spec file of container `name`.
@@ -91,6 +98,11 @@ mod tests {
             ("", false),
             (".a", false),
             ("a/b", false),
+            ("web@1", true),
+            ("web@", false),
+            ("@1", false),
+            ("web@1@2", false),
+            ("web@.", false),
             ("ä", false),
         ] {
             assert_eq!(is_name(name), good, "{name}");

@@ -79,7 +79,11 @@ pub fn plan_launch(
         network: spec.network,
         mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id),
         machine_id: machine_id.clone(),
-        hostname: spec.hostname.clone().unwrap_or_else(|| name.to_owned()),
+        hostname: spec
+            .hostname
+            .clone()
+            // A host name has no "@", an instance's name has one.
+            .unwrap_or_else(|| name.replace('@', "-")),
         init: init::plan_init(spec, host, tree, &machine_id, environment),
         capabilities: security::capabilities(spec.network, &spec.privileges),
         no_new_privileges: spec.privileges.no_new,

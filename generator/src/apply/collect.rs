@@ -1,6 +1,6 @@
 //! Declarations with everything that follows from them: id range, spec file and unit draft.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use skep_spec::{Content, SpecFile, Users};
@@ -80,8 +80,12 @@ impl Declarations {
     pub fn problems(&self, selected: Option<&BTreeSet<String>>) -> Vec<Problem> {
         let is_selected = |name: &String| selected.is_none_or(|only| only.contains(name));
         let selected = self.containers.iter().filter(|(name, _)| is_selected(name));
+        // Instances of one template have the same problems; each is told once.
+        let mut seen = HashSet::new();
         selected
-            .flat_map(|(_, container)| container.problems.clone())
+            .flat_map(|(_, container)| &container.problems)
+            .filter(|problem| seen.insert(*problem))
+            .cloned()
             .collect()
     }
 }
@@ -96,6 +100,10 @@ pub fn collect(root: &Path, systemd: u32, layout: &Layout) -> Declarations {
     };
     let bases = pick_ranges(&loaded, &mut declarations.leases);
     for one in loaded {
+        // It has no unit, and what is wrong with it stands with its instances.
+        if one.state == LoadState::Template && one.warnings.is_empty() {
+            continue;
+        }
         let name = one.name.clone();
         let container = container(one, bases.get(&name), systemd);
         declarations.containers.insert(name, container);
@@ -134,7 +142,7 @@ fn pick_ranges(loaded: &[Loaded], leases: &mut Leases) -> BTreeMap<String, Base>
                 names.insert(one.name.clone());
             }
             LoadState::Valid(wanted) => given.extend(base_of(&wanted.spec.users)),
-            LoadState::Masked | LoadState::Invalid { .. } => {}
+            LoadState::Masked | LoadState::Template | LoadState::Invalid { .. } => {}
         }
     }
     if names.is_empty() {
@@ -182,6 +190,7 @@ fn container(loaded: Loaded, base: Option<&Base>, systemd: u32) -> Container {
     };
     match state {
         LoadState::Masked => container.masked = true,
+        LoadState::Template => {}
         LoadState::Valid(mut wanted) => {
             container.wanted_by.clone_from(&wanted.wanted_by);
             match boot_unit(&mut wanted, base, systemd) {

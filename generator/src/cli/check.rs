@@ -1,5 +1,6 @@
 //! `skep check`: everything wrong with declarations, without changing anything.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -35,9 +36,7 @@ pub(super) fn check(layout: &Layout, arguments: &CheckArgs, other_root: bool) ->
             .collect(),
     };
     let checked: Vec<Checked> = loaded.into_iter().map(Checked::from).collect();
-    let errors = checked
-        .iter()
-        .flat_map(|one| &one.problems)
+    let errors = distinct(&checked)
         .filter(|problem| is_error(problem))
         .count();
     if arguments.json {
@@ -48,12 +47,21 @@ pub(super) fn check(layout: &Layout, arguments: &CheckArgs, other_root: bool) ->
     if errors == 0 { OK } else { FAILED }
 }
 
+/// Each problem once, however many instances of a template have it.
+fn distinct(checked: &[Checked]) -> impl Iterator<Item = &Problem> {
+    let mut seen = HashSet::new();
+    checked
+        .iter()
+        .flat_map(|one| &one.problems)
+        .filter(move |problem| seen.insert(*problem))
+}
+
 fn absolute(file: &PathBuf) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.clone())
 }
 
 fn print_problems(checked: &[Checked], errors: usize) {
-    for problem in checked.iter().flat_map(|one| &one.problems) {
+    for problem in distinct(checked) {
         // Already escaped.
         report::print(&format!("{problem}\n"));
     }
@@ -72,6 +80,7 @@ impl From<Loaded> for Checked {
     fn from(loaded: Loaded) -> Self {
         let (state, mut problems) = match loaded.state {
             LoadState::Masked => ("masked", Vec::new()),
+            LoadState::Template => ("template", Vec::new()),
             LoadState::Valid(_) => ("valid", Vec::new()),
             LoadState::Invalid { problems, .. } => ("invalid", problems),
         };

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::apply::Layout;
-use crate::declaration::{Facts, LoadState, load_all};
+use crate::declaration::{Facts, LoadState, Loaded, load_all};
+use crate::name;
 use crate::problem::shown;
 use crate::report;
 
@@ -47,6 +48,7 @@ fn each(names: &[String], change: impl Fn(&str) -> Result<String, String>) -> u8
 }
 
 fn enable_one(root: &Path, name: &str) -> Result<String, String> {
+    instantiate(root, name)?;
     let wanted_by = wanted_by(root, name)?;
     if !wanted_by.is_empty() {
         return Ok(format!(
@@ -71,6 +73,37 @@ fn enable_one(root: &Path, name: &str) -> Result<String, String> {
     ))
 }
 
+/// Makes an instance that there is not yet: a link to its template.
+fn instantiate(root: &Path, name: &str) -> Result<(), String> {
+    let Some((prefix, _)) = name::instance(name) else {
+        return Ok(());
+    };
+    let all = load_all(root, &Facts::of_host(None));
+    let template = format!("{prefix}@");
+    let is_template = |one: &&Loaded| one.name == template && one.state != LoadState::Masked;
+    let Some(template) = all.iter().find(is_template) else {
+        return Ok(());
+    };
+    if all.iter().any(|one| one.name == name) {
+        return Ok(());
+    }
+    let directory = root.join("etc/skep");
+    let link = directory.join(format!("{name}.container"));
+    // Beside the template a relative link; for one elsewhere its path on the host.
+    let to = match template.source.strip_prefix(&directory) {
+        Ok(file) => file.to_owned(),
+        Err(_) => Path::new("/").join(
+            template
+                .source
+                .strip_prefix(root)
+                .unwrap_or(&template.source),
+        ),
+    };
+    fs::create_dir_all(&directory)
+        .and_then(|()| std::os::unix::fs::symlink(to, &link))
+        .map_err(|error| format!("{}: {error}", shown(&link)))
+}
+
 fn disable_one(root: &Path, name: &str) -> Result<String, String> {
     if wanted_by(root, name)?.is_empty() {
         return Ok(format!("{name} does not start at boot"));
@@ -88,6 +121,13 @@ fn disable_one(root: &Path, name: &str) -> Result<String, String> {
         "{name} no longer starts at boot ({})",
         shown(&file)
     ))
+}
+
+/// Takes back what `enable` and `disable` wrote: the container is no longer there.
+pub(super) fn withdraw(root: &Path, name: &str) -> Result<(), String> {
+    let file = dropin(root, name);
+    let ours = fs::read_to_string(&file).is_ok_and(|text| text == ENABLED || text == DISABLED);
+    if ours { remove(&file) } else { Ok(()) }
 }
 
 /// Whether the drop-in does what it should: one with a later name may undo it.
@@ -108,6 +148,7 @@ fn wanted_by(root: &Path, name: &str) -> Result<Vec<String>, String> {
         .find(|one| one.name == name);
     match loaded.map(|one| one.state) {
         None => Err("not declared".to_owned()),
+        Some(LoadState::Template) => Err("it is a template".to_owned()),
         Some(LoadState::Masked) => Err("its declaration is masked".to_owned()),
         Some(LoadState::Valid(wanted)) => Ok(wanted.wanted_by),
         Some(LoadState::Invalid { wanted_by, .. }) => Ok(wanted_by),

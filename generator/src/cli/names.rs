@@ -3,11 +3,16 @@
 use crate::name;
 use crate::unit::container_of;
 
-/// A container, given as `NAME`, `NAME.container` or `skep@NAME.service`.
+/// A container, given as `NAME`, `NAME.container` or, as to systemctl, `skep@NAME` with or without `.service`.
 pub(super) fn container(text: &str) -> Result<String, String> {
     let plain = container_of(text)
+        .or_else(|| text.strip_prefix("skep@"))
         .or_else(|| text.strip_suffix(".container"))
         .unwrap_or(text);
+    // An instance may be called so, but whoever types it means another unit.
+    if plain == text && text.contains('@') && text.ends_with(".service") {
+        return Err(format!("{text} is not the unit of a container"));
+    }
     name::check(plain)?;
     Ok(plain.to_owned())
 }
@@ -54,8 +59,16 @@ mod tests {
 
     #[test]
     fn containers_have_three_spellings() {
-        for text in ["web", "web.container", "skep@web.service"] {
+        for text in ["web", "web.container", "skep@web.service", "skep@web"] {
             assert_eq!(container(text), Ok("web".to_owned()), "{text}");
+        }
+        for text in [
+            "web@1",
+            "web@1.container",
+            "skep@web@1.service",
+            "skep@web@1",
+        ] {
+            assert_eq!(container(text), Ok("web@1".to_owned()), "{text}");
         }
         for text in [
             "",

@@ -41,6 +41,18 @@ pub(super) fn apply(layout: &Layout, arguments: &ApplyArgs, other_root: bool) ->
     }
 }
 
+/// Applies one container after a verb that changed its declaration, and prints what that changed.
+pub(super) fn apply_one(layout: &Layout, name: &str) -> u8 {
+    let arguments = ApplyArgs {
+        dry_run: false,
+        prune: false,
+        json: false,
+        from_unit: false,
+        names: vec![name.to_owned()],
+    };
+    apply(layout, &arguments, false)
+}
+
 fn print_outcome(outcome: &Outcome, arguments: &ApplyArgs) {
     if arguments.json {
         report::json(outcome);

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use super::DIRECTORIES;
 use super::file::{Contents, Tree, read_named};
 use super::ini::{self, Text};
+use super::instances::template_of;
 use crate::problem::Problem;
 
 /// Directory of drop-ins for all containers.
@@ -115,9 +116,8 @@ impl Search {
         self.dirs.iter().filter_map(broken)
     }
 
-    /// Drop-in directories with drop-ins for which there is no declaration.
-    pub(crate) fn orphans(&self) -> Vec<Problem> {
-        let stems = self.stems();
+    /// Drop-in directories with drop-ins for which there is none of the declarations `stems`.
+    pub(crate) fn orphans(&self, stems: &BTreeSet<OsString>) -> Vec<Problem> {
         let mut orphans = Vec::new();
         for dir in &self.dirs {
             for name in &dir.names {
@@ -145,6 +145,16 @@ impl Search {
         let candidates: Vec<PathBuf> = holders.map(|dir| dir.inside.join(&name)).collect();
         for inside in candidates {
             let path = self.tree.real(&inside);
+            if let Some(template) = template_of(stem).filter(|name| leads_to(&path, name)) {
+                return match self.find_instance(stem, &template) {
+                    Found::Absent => {
+                        let wanted = template.to_string_lossy();
+                        let text = Err(format!("there is no template {wanted}.container"));
+                        self.with_dropins(Source { path, text }, stem, None)
+                    }
+                    found => found,
+                };
+            }
             let text = match self.tree.read(&inside) {
                 // Removed since the directory was listed.
                 Ok(Contents::Absent) => continue,
@@ -155,6 +165,16 @@ impl Search {
             return self.with_dropins(Source { path, text }, stem, None);
         }
         Found::Absent
+    }
+
+    /// Reads `template` and its drop-ins as its instance `stem`, which has drop-ins of its own.
+    pub(crate) fn find_instance(&mut self, stem: &OsStr, template: &OsStr) -> Found {
+        match self.find(template) {
+            Found::Sources(mut sources) if !sources.is_empty() => {
+                self.with_dropins(sources.swap_remove(0), stem, None)
+            }
+            found => found,
+        }
     }
 
     /// Reads the file `path` as the declaration `stem`, and the drop-ins that would apply to it.
@@ -170,30 +190,28 @@ impl Search {
             .dirs
             .iter()
             .any(|dir| Some(self.tree.real(&dir.inside).as_path()) == absolute.parent());
-        let beside =
-            (!installed).then(|| absolute.with_file_name(with_suffix(stem, ".container.d")));
+        let beside = (!installed).then_some(absolute.as_path());
         self.with_dropins(
             Source {
                 path: path.to_owned(),
                 text,
             },
             stem,
-            beside.as_deref(),
+            beside,
         )
     }
 
     fn with_dropins(&mut self, main: Source, stem: &OsStr, beside: Option<&Path>) -> Found {
         let mut candidates = BTreeMap::new();
-        if let Some(dir) = beside {
-            add_listing(
-                &mut candidates,
-                Tree::new(Path::new("/")).list(dir),
-                dir,
-                dir,
-                Candidate::Named,
-            );
+        // Those of the instance come before those of its template: of equal file names the first one counts.
+        for stem in std::iter::once(stem.to_owned()).chain(template_of(stem)) {
+            let directory = with_suffix(&stem, ".container.d");
+            if let Some(dir) = beside.map(|file| file.with_file_name(&directory)) {
+                let listed = Tree::new(Path::new("/")).list(&dir);
+                add_listing(&mut candidates, listed, &dir, &dir, Candidate::Named);
+            }
+            self.add_dropins(&mut candidates, &directory);
         }
-        self.add_dropins(&mut candidates, &with_suffix(stem, ".container.d"));
         for (name, candidate) in &self.for_all {
             candidates
                 .entry(name.clone())
@@ -290,6 +308,12 @@ fn add_listing(
             candidates.insert(real.as_os_str().to_owned(), broken);
         }
     }
+}
+
+/// Whether `path` is a link to a template: to a file of that name, wherever it lies and whether or not it is there.
+fn leads_to(path: &Path, template: &OsStr) -> bool {
+    std::fs::read_link(path)
+        .is_ok_and(|to| to.file_name() == Some(&with_suffix(template, ".container")))
 }
 
 /// What stands before `suffix`; `None` for other and for hidden names.

@@ -1,8 +1,9 @@
 //! Specifiers: `%i` and its like in values.
 //!
 //! Owns their meaning, that of systemd.unit(5) for the unit `skep@NAME.service`. D-Bus properties are not expanded by
-//! systemd, so what reaches a unit is expanded here too. One deviation: `%j` is the container's name, as a declaration
-//! file has no other prefix than its own name.
+//! systemd, so what reaches a unit is expanded here too. Two deviations, because a declaration's own name says more than
+//! the unit's: `%j` is the container's name, and in an instance of a template `%p`, `%i` and `%j` are those of
+//! `PREFIX@INSTANCE`, and not of `skep@PREFIX@INSTANCE`.
 
 use std::borrow::Cow;
 
@@ -13,9 +14,12 @@ use crate::name;
 pub const SPECIFIERS: [(char, &str); 18] = [
     ('n', "full unit name, skep@NAME.service"),
     ('N', "unit name without suffix, skep@NAME"),
-    ('p', "prefix of the unit name, skep"),
-    ('i', "container name"),
-    ('j', "container name"),
+    (
+        'p',
+        "prefix of the unit name, skep; of an instance web@1: web",
+    ),
+    ('i', "container name; of an instance web@1: 1"),
+    ('j', "container name; of an instance shop-web@1: web"),
     ('m', "machine id of the host"),
     ('b', "boot id of the host"),
     ('H', "host name of the host"),
@@ -59,10 +63,13 @@ pub(crate) fn expand<'a>(
 }
 
 fn meaning<'a>(letter: char, container: &'a str, facts: &'a Facts) -> Result<Cow<'a, str>, String> {
+    let (prefix, instance) = name::instance(container).unwrap_or(("skep", container));
     let fixed = match letter {
         'n' => return Ok(Cow::Owned(name::unit(container))),
         'N' => return Ok(Cow::Owned(format!("skep@{container}"))),
-        'i' | 'j' => container,
+        'i' => instance,
+        'j' if instance == container => container,
+        'j' => prefix.rsplit('-').next().unwrap_or(prefix),
         'm' => facts
             .machine_id
             .as_deref()
@@ -71,7 +78,7 @@ fn meaning<'a>(letter: char, container: &'a str, facts: &'a Facts) -> Result<Cow
         'H' => &facts.hostname,
         'l' => facts.hostname.split('.').next().unwrap_or_default(),
         'v' => &facts.kernel,
-        'p' => "skep",
+        'p' => prefix,
         't' => "/run",
         'S' => "/var/lib",
         'C' => "/var/cache",
@@ -116,6 +123,10 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(expand(text, "web", &facts).unwrap(), expected);
         }
+        assert_eq!(
+            expand("%n %N %p %i %j", "shop-web@1", &facts).unwrap(),
+            "skep@shop-web@1.service skep@shop-web@1 shop-web 1 web"
+        );
         for (text, expected) in [("%q", "%q"), ("50%", "%%"), ("% x", "unknown specifier % ")] {
             assert!(
                 expand(text, "web", &facts).unwrap_err().contains(expected),

@@ -19,10 +19,16 @@ pub(super) struct Read {
     pub(super) spec: ContainerSpec,
     pub(super) ids: Ids,
     pub(super) users_at: Option<Origin>,
+    /// Where `Root=` stands.
+    pub(super) root_at: Option<Origin>,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Read {
-    let (root, fresh_var) = root::read(reader);
+    let root::Read {
+        root,
+        fresh_var,
+        at: root_at,
+    } = root::read(reader);
     let init = reader.scalar("Init", init);
     let parameters = values(reader.list("Parameters", parameters));
     let hostname = reader.scalar("Hostname", hostname);
@@ -57,6 +63,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         spec,
         ids: users.ids,
         users_at: users.at,
+        root_at,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::declaration::value::percentage;
 use crate::declaration::value::size::{Base, size};
 use crate::problem::{Origin, quoted};
 
-const BIND_OPTIONS: &str = "rbind, norbind, idmap, noidmap, nosuid, suid, nodev, dev";
+const BIND_OPTIONS: &str = "rbind, norbind, idmap, noidmap, nosuid, suid, nodev, dev, create";
 const TMPFS_OPTIONS: &str = "size=, nr_inodes=, mode=, ro, rw, exec, noexec, nosuid, nodev";
 
 /// Mounts in the order in which they are made: parents first.
@@ -50,6 +50,7 @@ pub(super) fn read(reader: &mut Reader<'_>, users: Users, fresh_var: Option<Tmpf
     }
     let mut overlays = overlays::read(reader);
     check_targets(reader, &binds, &overlays, &temporary);
+    warn_of_aging(reader, &binds);
     overlays.sort_by(|(_, a), (_, b)| a.value.target.cmp(&b.value.target));
     binds.sort_by(|(_, a), (_, b)| a.value.bind.target.cmp(&b.value.bind.target));
     temporary.sort_by(|a, b| a.value.target.cmp(&b.value.target));
@@ -133,6 +134,18 @@ fn bound_or_overlaid<'a>(
     binds.chain(overlays).collect()
 }
 
+/// Says where a guest would delete what it finds old.
+fn warn_of_aging(reader: &mut Reader<'_>, binds: &[(&str, At<Written>)]) {
+    for (key, at) in binds {
+        let bind = &at.value.bind;
+        if bind.target == Path::new("/var/tmp") && !bind.read_only {
+            reader.problems.warning(at.origin, key, || {
+                "systemd in the guest deletes what is older than 30 days there; bind to a directory below /var/tmp to keep it".to_owned()
+            });
+        }
+    }
+}
+
 /// `[-]SOURCE[:TARGET[:OPTION,...]]`.
 fn bind(text: &str, read_only: bool) -> Result<Written, String> {
     let (optional, rest) = match text.strip_prefix('-') {
@@ -154,6 +167,7 @@ fn bind(text: &str, read_only: bool) -> Result<Written, String> {
         None => source.clone(),
     };
     check_target(&target)?;
+    check_wiped(&target)?;
     let options = parts.next().unwrap_or_default();
     if parts.next().is_some() {
         return Err("more than SOURCE:TARGET:OPTIONS; write \\: for a colon in a path".into());
@@ -191,6 +205,13 @@ fn bind_options(options: &str, written: &mut Written) -> Result<(), String> {
             "idmap" | "noidmap" => (&mut written.idmap, option == "idmap"),
             "nosuid" | "suid" => (&mut nosuid, option == "nosuid"),
             "nodev" | "dev" => (&mut nodev, option == "nodev"),
+            "create" if written.bind.missing == Missing::Skip => {
+                return Err("create contradicts \"-\", which leaves a missing source out".into());
+            }
+            "create" => {
+                written.bind.missing = Missing::Create;
+                continue;
+            }
             "rootidmap" | "owneridmap" => {
                 return Err(format!(
                     "{option} is not supported in this version; use idmap"
@@ -338,7 +359,7 @@ pub(super) fn check_target(target: &PathBuf) -> Result<(), String> {
     }
     if target == Path::new("/run") || target == Path::new("/tmp") {
         return Err(format!(
-            "target {shown}: the guest mounts a fresh tmpfs there, which would hide it"
+            "target {shown}: the guest mounts a fresh tmpfs there, which would hide it, or empties it; bind to a directory below it, {shown}/NAME"
         ));
     }
     if target.starts_with("/dev") && target != Path::new("/dev") {
@@ -350,6 +371,20 @@ pub(super) fn check_target(target: &PathBuf) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Refuses targets whose contents a guest deletes when it boots: an init deletes what is on the file system of the
+/// directory itself, and that would be the host's. The launcher refuses links that lead there.
+fn check_wiped(target: &Path) -> Result<(), String> {
+    match ["/run/lock", "/var/lock", "/var/run"]
+        .into_iter()
+        .find(|path| target == Path::new(path))
+    {
+        Some(path) => Err(format!(
+            "target {path}: a guest empties it when it boots, and with it the source; bind to a directory below it, {path}/NAME"
+        )),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -391,6 +426,13 @@ mod tests {
                 Bind {
                     target: "/a".into(),
                     recursive: false,
+                    ..plain.clone()
+                },
+            ),
+            (
+                "/a:/b:create",
+                Bind {
+                    missing: Missing::Create,
                     ..plain.clone()
                 },
             ),
@@ -444,6 +486,10 @@ mod tests {
             ("/a:/b:foo", "there are rbind"),
             ("/a:/b:ro", "BindReadOnly="),
             ("/a:/b:rbind:x", "write \\: for a colon"),
+            ("-/a:/b:create", "contradicts \"-\""),
+            ("/a:/var/run", "empties it"),
+            ("/a:/var/lock/", "/var/lock/NAME"),
+            ("/a:/run/lock", "/run/lock/NAME"),
             ("+/a:/b", "not supported"),
             ("/:/b", "whole host"),
             ("/proc/sys:/b", "kernel interface"),

@@ -7,10 +7,8 @@ use skep_spec::{Access, Root, Tmpfs};
 use super::{At, Reader};
 use crate::declaration::value::boolean;
 use crate::declaration::value::path::absolute;
-use crate::problem::quoted;
-
-/// Where machined and nspawn look for trees.
-const TREES: &str = "/var/lib/machines";
+use crate::problem::{Origin, quoted};
+use crate::tree::TREES;
 
 /// `Volatile=`, with the meaning of systemd-nspawn's option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +29,16 @@ struct Asked {
     at: At<Access>,
 }
 
-/// The tree, and the tmpfs on `/var` that `Volatile=state` means.
-pub(super) fn read(reader: &mut Reader<'_>) -> (Root, Option<Tmpfs>) {
+/// What the keys say.
+pub(super) struct Read {
+    pub(super) root: Root,
+    /// The tmpfs on `/var` that `Volatile=state` means.
+    pub(super) fresh_var: Option<Tmpfs>,
+    /// Where the tree is named.
+    pub(super) at: Option<Origin>,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let given = reader.scalar("Root", tree);
     let path = given
         .as_ref()
@@ -58,7 +64,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Root, Option<Tmpfs>) {
         template,
         access: asked.unwrap_or(default),
     };
-    (root, state.then(fresh_var))
+    Read {
+        root,
+        fresh_var: state.then(fresh_var),
+        at: given.map(|at| at.origin),
+    }
 }
 
 /// What the three keys ask for together.

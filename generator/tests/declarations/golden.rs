@@ -117,6 +117,7 @@ fn all_wanted(all: &[Loaded]) -> String {
     for loaded in all {
         let unit = if loaded.unit { "" } else { " (no unit)" };
         match &loaded.state {
+            LoadState::Template => writeln!(text, "{}: template", loaded.name).unwrap(),
             LoadState::Masked => writeln!(text, "{}: masked{unit}", loaded.name).unwrap(),
             LoadState::Invalid {
                 problems,

@@ -260,8 +260,8 @@ fn names_that_cannot_be_units() {
     let long = "x".repeat(65);
     for name in [
         "a b",
-        "foo@",
-        "foo@bar",
+        "@foo",
+        "foo@bar@baz",
         "-x",
         "host",
         "localhost",

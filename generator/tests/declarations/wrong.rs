@@ -52,7 +52,40 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         "the tree is not absolute: \"a\"",
     ),
     (b"\x7fELF\x02\x01\x01\0\0\0", 1, "NUL byte"),
+    // Shares that a guest would empty, and contradictions.
+    (
+        b"[Container]\nBind=/srv/a:/var/run\n",
+        2,
+        "bind to a directory below it, /var/run/NAME",
+    ),
+    (b"[Container]\nBind=/tmp\n", 2, "below it, /tmp/NAME"),
+    (
+        b"[Container]\nBindReadOnly=/srv/a:/var/lock\n",
+        2,
+        "/var/lock/NAME",
+    ),
+    (
+        b"[Container]\nBindReadOnly=-/srv/a:/a:create\n",
+        2,
+        "create contradicts \"-\"",
+    ),
+    (
+        b"[Container]\nBindReadOnly=/srv/a:/a:rbind,nonsense\n",
+        2,
+        "unknown option \"nonsense\"; there are rbind",
+    ),
+    (
+        b"[Container]\nTemporaryFileSystem=/a:uid=0\n",
+        2,
+        "uid=: unknown option; there are size=",
+    ),
     // Sections and keys.
+    (
+        b"[Install]\nInstances=1 2\n",
+        2,
+        "only a template has instances; call the file bad@.container",
+    ),
+    (b"[Install]\nDefaultInstance=1\n", 2, "use Instances="),
     (b"[Contianer]\nRoot=/a\n", 1, "did you mean [Container]?"),
     (b"[container]\nRoot=/a\n", 1, "did you mean [Container]?"),
     (

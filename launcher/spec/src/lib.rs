@@ -32,7 +32,8 @@ pub const ID_RANGE: u32 = 65536;
 pub struct SpecFile {
     /// [`VERSION`] of the writer.
     pub version: u32,
-    /// Container name: 1-64 characters of `[A-Za-z0-9._-]`, the first one alphanumeric.
+    /// Container name: 1-64 characters of `[A-Za-z0-9._-]`, the first one alphanumeric. An instance of a template is
+    /// `PREFIX@INSTANCE`, each of them such a name.
     pub name: String,
     /// Digest of `content`. A running container whose state names another digest has a change pending.
     pub id: String,
@@ -60,7 +61,7 @@ pub struct ContainerSpec {
     pub init: Option<PathBuf>,
     /// `Parameters=`: arguments of the init.
     pub parameters: Vec<String>,
-    /// `Hostname=`; the container's name when absent.
+    /// `Hostname=`; the container's name when absent, with `-` for `@`.
     pub hostname: Option<String>,
     /// `MachineID=`: 32 lower-case hex digits, handed over as `container_uuid`.
     pub machine_id: Option<String>,

@@ -18,6 +18,7 @@ use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat}
 use skep_spec::{Bind, Device, Missing, Network};
 
 use crate::exec::root::{c_path, explain_idmap};
+use crate::exec::share::{create_source, refuse_wiped};
 use crate::exec::target::{Kind, Targets};
 use crate::exec::{WORK, overlay};
 use crate::plan::LaunchPlan;
@@ -352,10 +353,14 @@ impl Builder<'_> {
         };
         let source = match clone_tree(AT_FDCWD, &c_path(&bind.source)?, depth) {
             Err(Errno::ENOENT) if bind.missing == Missing::Skip => return Ok(()),
+            Err(Errno::ENOENT) if bind.missing == Missing::Create => {
+                create_source(&bind.source, &object)?;
+                clone_tree(AT_FDCWD, &c_path(&bind.source)?, depth).at("open", &object)?
+            }
             Err(err @ Errno::ENOENT) => {
                 return Err(err).at("open", &object).map_err(|err| {
                     err.cure(
-                        "create it, or write \"-\" before the path to skip it when it is missing",
+                        "create it, add \":create\" to the bind to have an empty directory made, or write \"-\" before the path to skip it when it is missing",
                     )
                 });
             }
@@ -388,6 +393,7 @@ impl Builder<'_> {
                 StepError::new("attach", place).cure("one is a directory, the other is not")
             );
         }
+        refuse_wiped(&self.targets, &target, &bind.target, &place)?;
         attach(source.as_fd(), target.as_fd()).at("attach", place)
     }
 }

@@ -290,7 +290,9 @@ fn install(name: &str) -> Option<String> {
             "a container's unit has one name, skep@NAME.service; link the declaration for a second container"
         }
         "Also" => "each declaration has its own [Install]",
-        "DefaultInstance" => "declarations are no templates",
+        "DefaultInstance" => {
+            "not a key of skep; use Instances=, which names every instance that there is"
+        }
         _ => return None,
     };
     Some(text.into())

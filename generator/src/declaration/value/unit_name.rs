@@ -95,6 +95,7 @@ mod tests {
             assert_eq!(unit(good).as_deref(), Ok(good), "{good}");
         }
         assert_eq!(unit("web.container").as_deref(), Ok("skep@web.service"));
+        assert_eq!(unit("web@1.container").as_deref(), Ok("skep@web@1.service"));
         let cases = [
             (
                 "web",
@@ -108,7 +109,7 @@ mod tests {
             ("a@.service", "template"),
             ("@a.service", "nothing stands before"),
             ("-x.container", "starts with"),
-            ("a@b.container", "templates"),
+            ("a@.container", "is a template"),
         ];
         for (bad, expected) in cases {
             assert!(
