@@ -2,6 +2,7 @@
 //!
 //! Computed from the spec, the host's and the tree's facts, without I/O. `exec` walks it and decides nothing.
 
+pub mod adapt;
 pub mod environment;
 pub mod ids;
 pub mod init;
@@ -15,6 +16,7 @@ use skep_spec::{Access, ContainerSpec, Network};
 
 use crate::host::HostFacts;
 use crate::lock::Lock;
+use crate::plan::adapt::Adaptation;
 use crate::plan::ids::Ids;
 use crate::plan::init::Init;
 use crate::plan::mounts::MountOp;
@@ -47,6 +49,18 @@ pub struct LaunchPlan {
     pub capabilities: CapSet,
     /// `PRETTY_NAME=` of the tree.
     pub os: Option<String>,
+    /// What of the tree's own services does not run, and why.
+    pub adaptation: Adaptation,
+}
+
+impl LaunchPlan {
+    /// Files of the host that files in the container follow, in the order of their operations.
+    pub fn followed(&self) -> impl Iterator<Item = &'static str> {
+        self.mounts.iter().filter_map(|op| match op {
+            MountOp::Follow(path) => Some(*path),
+            _ => None,
+        })
+    }
 }
 
 /// Plans the start of container `name` from the tree with `identity` (device, inode).
@@ -60,6 +74,7 @@ pub fn plan_launch(
 ) -> LaunchPlan {
     let ids = Ids::of(spec.users);
     let machine_id = environment::machine_id(name, spec, host);
+    let adaptation = adapt::plan_adaptation(spec, &tree.services);
     LaunchPlan {
         name: name.to_owned(),
         locks: plan_locks(spec.root.path.as_deref(), spec.root.access, identity, &ids),
@@ -67,11 +82,12 @@ pub fn plan_launch(
         access: spec.root.access,
         ids,
         network: spec.network,
-        mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id),
+        mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id, &adaptation),
         hostname: spec.hostname.clone().unwrap_or_else(|| name.to_owned()),
         init: init::plan_init(spec, host, tree, &machine_id, environment),
         capabilities: security::capabilities(spec.network),
         os: tree.os.clone(),
+        adaptation,
     }
 }
 
@@ -152,7 +168,7 @@ impl fmt::Display for LaunchPlan {
             "capabilities {}",
             security::names(self.capabilities).join(" ")
         )?;
-        write!(f, "{}", self.init)
+        write!(f, "{}{}", self.adaptation, self.init)
     }
 }
 

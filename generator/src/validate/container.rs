@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use skep_spec::{Access, ContainerSpec, Network, Root, Variable};
 
-use super::{At, Reader, mounts, users};
+use super::{At, Reader, adapt, mounts, users};
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
@@ -37,6 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let network = reader.scalar("Network", network);
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
+    let adapt = adapt::read(reader);
     let spec = ContainerSpec {
         init: value(init),
         parameters,
@@ -49,6 +50,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         network: value(network).unwrap_or(Network::Private),
         kill_signal: value(kill_signal),
         notify_ready: value(notify_ready),
+        adapt,
         ..ContainerSpec::of(root, users.users)
     };
     Read {

@@ -2,7 +2,7 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 16] = [
+pub(super) static ROWS: [KeyRow; 19] = [
     row(
         "Root",
         ONE_TEXT,
@@ -66,6 +66,17 @@ pub(super) static ROWS: [KeyRow; 16] = [
         "NotifyReady",
         ONE,
         "yes: started when the init says so; no: when it runs; by init when unset",
+    ),
+    row(
+        "Adapt",
+        ONE,
+        "yes (default): services made for a machine of its own do not run; no: all do",
+    ),
+    row("Mask", LIST, "services or units that do not run, either way"),
+    row(
+        "Unmask",
+        LIST,
+        "services or units that run, though they do not fit",
     ),
 ];
 
