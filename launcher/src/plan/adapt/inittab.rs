@@ -2,7 +2,7 @@
 
 use super::{Adaptation, Effect, Entry};
 use crate::plan::mounts::MountOp;
-use crate::tree::services::{Runner, Services};
+use crate::tree::services::Services;
 
 /// Covers the table when it has logins on virtual consoles or serial lines. Then one on the console is added, unless
 /// there is one.
@@ -32,8 +32,7 @@ pub(super) fn plan(services: &Services, adaptation: &mut Adaptation) {
     if dropped.is_empty() {
         return;
     }
-    // BusyBox offers a shell on its console by itself, and takes the first field for a terminal.
-    if !console && services.runner != Runner::Own && !table.lines().any(is_busybox) {
+    if !console && has_levels(table) {
         kept.push_str("sk:2345:respawn:/sbin/getty 38400 console vt220\n");
     }
     adaptation.entries.extend(dropped);
@@ -41,11 +40,11 @@ pub(super) fn plan(services: &Services, adaptation: &mut Adaptation) {
     adaptation.mounts.push(MountOp::Cover(path, kept.into_bytes()));
 }
 
-/// BusyBox's lines have no run levels.
-fn is_busybox(text: &str) -> bool {
-    !text.trim_start().starts_with('#') && text.contains("::")
-        && text.split(':').nth(1) == Some("")
-        && text.split(':').nth(2) != Some("sysinit")
+/// BusyBox knows no run levels, which others must set.
+fn has_levels(table: &str) -> bool {
+    table.lines().any(|line| {
+        !line.trim_start().starts_with('#') && line.split(':').nth(2) == Some("initdefault")
+    })
 }
 
 /// The terminal on which a line starts a login.
@@ -82,9 +81,8 @@ fn is_missing(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn covered(runner: Runner, table: &str) -> Option<String> {
+    fn covered(table: &str) -> Option<String> {
         let services = Services {
-            runner,
             inittab: Some(table.into()),
             ..Services::default()
         };
@@ -100,7 +98,7 @@ mod tests {
     fn logins_move_to_the_console() {
         let table = "id:2:initdefault:\n1:2345:respawn:/sbin/getty --noclear 38400 tty1\nT0:23:respawn:/sbin/agetty -L ttyS0 9600\n\
                      x:23:respawn:/usr/bin/thing tty1\n#2:23:respawn:/sbin/getty 38400 tty2\n";
-        let text = covered(Runner::Sysv, table).unwrap();
+        let text = covered(table).unwrap();
         let left: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             left,
@@ -110,17 +108,17 @@ mod tests {
                 "sk:2345:respawn:/sbin/getty 38400 console vt220"
             ]
         );
-        let table = "c:2:respawn:/sbin/agetty console\n1:2:respawn:/sbin/getty 9600 tty1\n";
-        let text = covered(Runner::Openrc, table).unwrap();
-        assert!(!text.contains("sk:") && text.starts_with("c:2"), "{text}");
+        let table = "id:2:initdefault:\nc:2:respawn:/sbin/agetty console\n1:2:respawn:/sbin/getty 9600 tty1\n";
+        let text = covered(table).unwrap();
+        assert!(!text.contains("sk:") && text.contains("\nc:2"), "{text}");
     }
 
     #[test]
     fn busybox_names_terminals_first() {
         let table = "::sysinit:/sbin/openrc sysinit\ntty1::respawn:/sbin/getty 38400 tty1\n::askfirst:/bin/sh\n::ctrlaltdel:/sbin/reboot\n";
-        let text = covered(Runner::Own, table).unwrap();
+        let text = covered(table).unwrap();
         assert!(text.contains("\n# Left out by skep, no such terminal: tty1::"), "{text}");
         assert!(text.ends_with("::ctrlaltdel:/sbin/reboot\n"), "{text}");
-        assert_eq!(covered(Runner::Own, "::askfirst:/bin/sh\n"), None);
+        assert_eq!(covered("::askfirst:/bin/sh\n"), None);
     }
 }

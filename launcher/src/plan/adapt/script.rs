@@ -5,7 +5,7 @@ use skep_spec::ContainerSpec;
 
 use super::{Adaptation, Effect, Entry, choose, service, table};
 use crate::plan::mounts::MountOp;
-use crate::tree::services::{Runner, Services};
+use crate::tree::services::Services;
 
 pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
     let known = services
@@ -34,13 +34,28 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
             )),
         }
     }
-    if services.runner != Runner::Own && !adaptation.entries.is_empty() {
-        // Made by scripts that are covered.
-        adaptation.mounts.push(MountOp::Directory {
-            path: "/run/lock".into(),
-            mode: 0o1777,
-        });
+    if adaptation.entries.iter().any(|entry| service(&entry.name) == "mountkernfs") {
+        adaptation.mounts.extend(run_of_debian());
     }
+}
+
+/// What Debian's script leaves in `/run` where others rely on it. The empty files keep a later script from clearing the
+/// directories.
+fn run_of_debian() -> [MountOp; 5] {
+    let directory = |path: &str, mode| MountOp::Directory {
+        path: path.into(),
+        mode,
+    };
+    [
+        MountOp::File("/run/.tmpfs".into(), Vec::new()),
+        directory("/run/lock", 0o1777),
+        MountOp::File("/run/lock/.tmpfs".into(), Vec::new()),
+        directory("/run/sendsigs.omit.d", 0o755),
+        MountOp::Link {
+            path: "/run/shm".into(),
+            to: "/dev/shm",
+        },
+    ]
 }
 
 /// A script that does nothing instead of `text`.
@@ -81,6 +96,7 @@ fn is_plain(line: &str) -> bool {
 mod tests {
     use super::*;
     use crate::plan::tests_support::spec;
+    use crate::tree::services::Runner;
 
     const LSB: &str = "#!/bin/sh -e\n### BEGIN INIT INFO\n# Provides: networking\n### END INIT INFO\nrm -rf /\n";
     const RC: &str = "#!/sbin/openrc-run\ndepend() {\n\tneed localmount\n\tprovide net\n\tprovide $(reboot)\n}\nstart() { x; }\n";
