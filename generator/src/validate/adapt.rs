@@ -23,8 +23,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Adapt {
                 (*origin, other.origin, "Mask")
             };
             let place = reader.problems.place(first);
-            let message =
-                || format!("contradicts {place}: {} is either masked or not", quoted(value));
+            let message = || {
+                format!(
+                    "contradicts {place}: {} is either masked or not",
+                    quoted(value)
+                )
+            };
             reader.problems.error(second, Some(key), message);
         }
     }
@@ -48,17 +52,29 @@ fn names(text: &str) -> Result<Vec<String>, String> {
 fn name(word: String) -> Result<String, String> {
     let known = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     if word.contains('/') {
-        return Err(format!("a path, not the name of a service: {}", quoted(&word)));
+        return Err(format!(
+            "a path, not the name of a service: {}",
+            quoted(&word)
+        ));
     }
     if word.contains(['*', '?', '[']) {
-        return Err(format!("patterns are not supported: {}; name each service", quoted(&word)));
+        return Err(format!(
+            "patterns are not supported: {}; name each service",
+            quoted(&word)
+        ));
     }
     if word.is_empty() || word.starts_with(['.', '@']) || !word.chars().all(known) {
-        return Err(format!("not the name of a service or unit: {}", quoted(&word)));
+        return Err(format!(
+            "not the name of a service or unit: {}",
+            quoted(&word)
+        ));
     }
     // A service without its suffix gets it.
     if word.len() + ".service".len() > MAX {
-        return Err(format!("the name has {} characters, too many for a unit", word.len()));
+        return Err(format!(
+            "the name has {} characters, too many for a unit",
+            word.len()
+        ));
     }
     Ok(word)
 }
@@ -72,7 +88,18 @@ mod tests {
     fn names_of_services() {
         let good = r"smartd smartd.service getty@tty1.service net.eth0 home-a\\x20b.mount";
         assert_eq!(names(good).unwrap().len(), 5);
-        for bad in ["a/b", "/etc/init.d/x", "*", "a*", "\"a b\"", ".x", "@x", "\u{e4}", &"a".repeat(250), "\"\""] {
+        for bad in [
+            "a/b",
+            "/etc/init.d/x",
+            "*",
+            "a*",
+            "\"a b\"",
+            ".x",
+            "@x",
+            "\u{e4}",
+            &"a".repeat(250),
+            "\"\"",
+        ] {
             assert!(names(bad).is_err(), "{bad}");
         }
     }

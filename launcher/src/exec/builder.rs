@@ -84,7 +84,10 @@ pub fn build(
         ));
     };
     let followed = builder.followed.iter().map(AsFd::as_fd);
-    let fds: Vec<BorrowedFd> = [console.as_fd(), notify.as_fd()].into_iter().chain(followed).collect();
+    let fds: Vec<BorrowedFd> = [console.as_fd(), notify.as_fd()]
+        .into_iter()
+        .chain(followed)
+        .collect();
     channel.send(&Frame::Built, &fds)
 }
 

@@ -81,8 +81,16 @@ fn choose(spec: &ContainerSpec, known: impl Iterator<Item = Entry>) -> Vec<Entry
     let mut entries: Vec<Entry> = known
         .filter(|_| spec.adapt.enabled)
         .filter(|entry| {
-            !spec.adapt.unmask.iter().any(|name| names_it(name, &entry.name))
-                && !spec.adapt.mask.iter().any(|name| service(name) == service(&entry.name))
+            !spec
+                .adapt
+                .unmask
+                .iter()
+                .any(|name| names_it(name, &entry.name))
+                && !spec
+                    .adapt
+                    .mask
+                    .iter()
+                    .any(|name| service(name) == service(&entry.name))
         })
         .collect();
     entries.extend(spec.adapt.mask.iter().map(|name| Entry {
@@ -170,7 +178,12 @@ mod tests {
         let private = names(&spec, &machine());
         assert_eq!(
             private,
-            ["getty@tty1.service", "hwclock.service", "networking.service", "serial-getty@ttyS0.service"]
+            [
+                "getty@tty1.service",
+                "hwclock.service",
+                "networking.service",
+                "serial-getty@ttyS0.service"
+            ]
         );
         spec.network = Network::Host;
         assert!(names(&spec, &machine()).contains(&"NetworkManager.service".to_owned()));
@@ -184,10 +197,19 @@ mod tests {
         spec.adapt.unmask = vec!["hwclock".into(), "serial-getty@.service".into()];
         spec.adapt.mask = vec!["web".into(), "getty@tty1".into(), "absent.socket".into()];
         let plan = plan_adaptation(&spec, &machine());
-        let got: Vec<_> = plan.entries.iter().map(|entry| entry.name.as_str()).collect();
+        let got: Vec<_> = plan
+            .entries
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .collect();
         assert_eq!(
             got,
-            ["networking.service", "web.service", "getty@tty1.service", "absent.socket"]
+            [
+                "networking.service",
+                "web.service",
+                "getty@tty1.service",
+                "absent.socket"
+            ]
         );
         spec.adapt.enabled = false;
         assert_eq!(names(&spec, &machine()).len(), 3);

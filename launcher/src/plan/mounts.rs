@@ -452,7 +452,14 @@ mod tests {
             base: 655_360,
             namespace: true,
         };
-        let ops = plan_mounts(spec, &ids, &HostFacts::default(), &tree, &"1".repeat(32), &Adaptation::default());
+        let ops = plan_mounts(
+            spec,
+            &ids,
+            &HostFacts::default(),
+            &tree,
+            &"1".repeat(32),
+            &Adaptation::default(),
+        );
         ops.iter().map(ToString::to_string).collect()
     }
 

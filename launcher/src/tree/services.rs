@@ -86,7 +86,10 @@ impl Services {
             runner: runner(root, kind, inittab.as_deref()),
             fstab: read_text(root, "etc/fstab"),
             crypttab: read_text(root, "etc/crypttab"),
-            names: NAMES.into_iter().filter(|path| is_there(root, path)).collect(),
+            names: NAMES
+                .into_iter()
+                .filter(|path| is_there(root, path))
+                .collect(),
             ..Services::default()
         };
         match services.runner {
@@ -142,7 +145,9 @@ fn read_units(root: BorrowedFd, directory: &str, services: &mut Services) {
             let first = services.units.insert(name.clone());
             if first && services.mounts.len() < OPENED {
                 let text = read_text(root, &format!("{directory}/{name}"));
-                services.mounts.extend(text.map(|text| mount_unit(name, &text)));
+                services
+                    .mounts
+                    .extend(text.map(|text| mount_unit(name, &text)));
             }
         } else if name.contains('.') && !name.ends_with(".d") {
             services.units.insert(name);

@@ -72,7 +72,11 @@ pub(super) static ROWS: [KeyRow; 19] = [
         ONE,
         "yes (default): services made for a machine of its own do not run; no: all do",
     ),
-    row("Mask", LIST, "services or units that do not run, either way"),
+    row(
+        "Mask",
+        LIST,
+        "services or units that do not run, either way",
+    ),
     row(
         "Unmask",
         LIST,

@@ -13,8 +13,8 @@ pub(super) const SWAP: &str = "swap is the host's";
 
 /// File systems that live on a block device.
 const DISKS: [&str; 20] = [
-    "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "iso9660", "jfs", "minix", "msdos",
-    "ntfs", "ntfs3", "reiserfs", "squashfs", "udf", "vfat", "xfs",
+    "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "iso9660",
+    "jfs", "minix", "msdos", "ntfs", "ntfs3", "reiserfs", "squashfs", "udf", "vfat", "xfs",
 ];
 
 /// Where stores are.
@@ -57,7 +57,9 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
     if !dropped.is_empty() {
         adaptation.entries.extend(dropped);
         let path = "/etc/fstab".into();
-        adaptation.mounts.push(MountOp::Cover(path, kept.into_bytes()));
+        adaptation
+            .mounts
+            .push(MountOp::Cover(path, kept.into_bytes()));
     }
 }
 
@@ -147,7 +149,12 @@ impl Line {
 /// Blanks in a field are written as octal numbers.
 fn unescape(field: &str) -> String {
     let mut text = field.to_owned();
-    for (from, to) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+    for (from, to) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
         text = text.replace(from, to);
     }
     text
@@ -195,7 +202,8 @@ mod tests {
         };
         let mut adaptation = Adaptation::default();
         plan(&spec(), &services, &mut adaptation);
-        let text = b"# mine\n# Left out by skep, / is mounted already: UUID=1 / ext4\ntmpfs /t tmpfs\n";
+        let text =
+            b"# mine\n# Left out by skep, / is mounted already: UUID=1 / ext4\ntmpfs /t tmpfs\n";
         let want = MountOp::Cover("/etc/fstab".into(), text.to_vec());
         assert_eq!(adaptation.mounts, [want]);
         let services = Services {

@@ -37,7 +37,9 @@ pub(super) fn plan(services: &Services, adaptation: &mut Adaptation) {
     }
     adaptation.entries.extend(dropped);
     let path = "/etc/inittab".into();
-    adaptation.mounts.push(MountOp::Cover(path, kept.into_bytes()));
+    adaptation
+        .mounts
+        .push(MountOp::Cover(path, kept.into_bytes()));
 }
 
 /// BusyBox knows no run levels, which others must set.
@@ -50,7 +52,9 @@ fn has_levels(table: &str) -> bool {
 /// The terminal on which a line starts a login.
 fn terminal(text: &str) -> Option<&str> {
     let mut fields = text.splitn(4, ':');
-    let id = fields.next().filter(|id| !id.trim_start().starts_with('#'))?;
+    let id = fields
+        .next()
+        .filter(|id| !id.trim_start().starts_with('#'))?;
     let (_levels, action, process) = (fields.next()?, fields.next()?, fields.next()?);
     if !["respawn", "once", "wait", "askfirst", "ondemand"].contains(&action) {
         return None;
@@ -72,9 +76,11 @@ fn terminal(text: &str) -> Option<&str> {
 /// Whether a container lacks the terminal.
 fn is_missing(name: &str) -> bool {
     let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
-    ["tty", "vc/", "ttyS", "ttyAMA", "ttyUSB", "hvc", "ttymxc", "ttySAC"]
-        .iter()
-        .any(|prefix| name.strip_prefix(prefix).is_some_and(numbered))
+    [
+        "tty", "vc/", "ttyS", "ttyAMA", "ttyUSB", "hvc", "ttymxc", "ttySAC",
+    ]
+    .iter()
+    .any(|prefix| name.strip_prefix(prefix).is_some_and(numbered))
 }
 
 #[cfg(test)]
@@ -117,7 +123,10 @@ mod tests {
     fn busybox_names_terminals_first() {
         let table = "::sysinit:/sbin/openrc sysinit\ntty1::respawn:/sbin/getty 38400 tty1\n::askfirst:/bin/sh\n::ctrlaltdel:/sbin/reboot\n";
         let text = covered(table).unwrap();
-        assert!(text.contains("\n# Left out by skep, no such terminal: tty1::"), "{text}");
+        assert!(
+            text.contains("\n# Left out by skep, no such terminal: tty1::"),
+            "{text}"
+        );
         assert!(text.ends_with("::ctrlaltdel:/sbin/reboot\n"), "{text}");
         assert_eq!(covered("::askfirst:/bin/sh\n"), None);
     }

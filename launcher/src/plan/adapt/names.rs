@@ -8,7 +8,12 @@ use crate::plan::mounts::MountOp;
 use crate::tree::services::Services;
 
 /// What the host's network shares.
-pub const NAMES: [&str; 4] = [HOSTS, "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/services"];
+pub const NAMES: [&str; 4] = [
+    HOSTS,
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/services",
+];
 
 /// hosts(5).
 pub const HOSTS: &str = "/etc/hosts";
@@ -37,9 +42,9 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
                 adaptation.mounts.push(MountOp::Supply(HOSTS.into(), text));
             }
             // Nothing is written to a tree that stays.
-            Access::Write | Access::ReadOnly => adaptation
-                .notes
-                .push(format!("the tree has no {HOSTS}, so localhost may not be found")),
+            Access::Write | Access::ReadOnly => adaptation.notes.push(format!(
+                "the tree has no {HOSTS}, so localhost may not be found"
+            )),
         },
     }
 }
@@ -63,12 +68,20 @@ mod tests {
             let mut spec = spec();
             (spec.network, spec.root.access) = (network, access);
             let services = Services {
-                names: if there { all.clone() } else { Default::default() },
+                names: if there {
+                    all.clone()
+                } else {
+                    Default::default()
+                },
                 ..Services::default()
             };
             let mut got = Adaptation::default();
             plan(&spec, &services, &mut got);
-            assert_eq!((got.mounts.len(), got.notes.len()), (mounts, notes), "{network:?} {access:?}");
+            assert_eq!(
+                (got.mounts.len(), got.notes.len()),
+                (mounts, notes),
+                "{network:?} {access:?}"
+            );
         }
     }
 }

@@ -34,7 +34,11 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
             )),
         }
     }
-    if adaptation.entries.iter().any(|entry| service(&entry.name) == "mountkernfs") {
+    if adaptation
+        .entries
+        .iter()
+        .any(|entry| service(&entry.name) == "mountkernfs")
+    {
         adaptation.mounts.extend(run_of_debian());
     }
 }
@@ -98,7 +102,8 @@ mod tests {
     use crate::plan::tests_support::spec;
     use crate::tree::services::Runner;
 
-    const LSB: &str = "#!/bin/sh -e\n### BEGIN INIT INFO\n# Provides: networking\n### END INIT INFO\nrm -rf /\n";
+    const LSB: &str =
+        "#!/bin/sh -e\n### BEGIN INIT INFO\n# Provides: networking\n### END INIT INFO\nrm -rf /\n";
     const RC: &str = "#!/sbin/openrc-run\ndepend() {\n\tneed localmount\n\tprovide net\n\tprovide $(reboot)\n}\nstart() { x; }\n";
 
     #[test]

@@ -12,7 +12,16 @@ const DIRECTORY: &str = "/run/systemd/system.control";
 
 /// Suffixes of units that can be masked.
 const SUFFIXES: [&str; 10] = [
-    "service", "socket", "target", "timer", "path", "mount", "automount", "swap", "device", "slice",
+    "service",
+    "socket",
+    "target",
+    "timer",
+    "path",
+    "mount",
+    "automount",
+    "swap",
+    "device",
+    "slice",
 ];
 
 pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
@@ -83,7 +92,10 @@ fn table_mounts(spec: &ContainerSpec, services: &Services) -> Vec<Entry> {
             entries.push(Entry {
                 name: "systemd-remount-fs.service".to_owned(),
                 effect: Effect::Masked,
-                reason: format!("fstab has options for {}, which is mounted already", line.target),
+                reason: format!(
+                    "fstab has options for {}, which is mounted already",
+                    line.target
+                ),
             });
         } else if let Some(reason) = line.trouble(spec)
             && !line.is_device()
@@ -199,7 +211,11 @@ mod tests {
             ..Services::default()
         };
         let plan = super::super::plan_adaptation(&spec(), &services);
-        let names: Vec<_> = plan.entries.iter().map(|entry| entry.name.as_str()).collect();
+        let names: Vec<_> = plan
+            .entries
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .collect();
         assert_eq!(
             names,
             [
