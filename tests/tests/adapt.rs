@@ -85,7 +85,7 @@ fn state(host: &Host, tree: &str) -> Result<String> {
     let script = format!(
         "cd /var/lib/machines/{tree} && find etc/fstab etc/inittab etc/init.d etc/rc* etc/runlevels etc/systemd etc/network \
          usr/lib/systemd usr/sbin -printf '%p %y %U:%G %m %s %T@ %l\\n' 2>/dev/null | sort; \
-         cat etc/fstab etc/inittab etc/network/interfaces 2>/dev/null; ls etc/hosts 2>/dev/null; true"
+         cat etc/fstab etc/inittab etc/network/interfaces 2>/dev/null || true; ls etc/hosts 2>/dev/null || true"
     );
     host.sh(&script)?.ok()
 }

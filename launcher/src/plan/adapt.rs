@@ -129,7 +129,7 @@ impl fmt::Display for Adaptation {
         {
             let rest = match effect {
                 Effect::Masked => "",
-                Effect::StandIn => "; what needs it finds it started",
+                Effect::StandIn => "; what waits for it goes on",
             };
             // Names may come from the tree.
             let name = crate::log::printable(name, 256);

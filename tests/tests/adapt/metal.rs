@@ -102,7 +102,7 @@ fn inside(host: &Host, guest: &Guest<'_>, network: &str) -> Result<()> {
     })?;
     // Masked for this boot only, by files that the container's root may remove.
     let manager = if network == "host" {
-        "masked"
+        "masked-runtime"
     } else {
         "enabled"
     };
@@ -110,7 +110,7 @@ fn inside(host: &Host, guest: &Guest<'_>, network: &str) -> Result<()> {
         guest,
         "systemctl is-enabled NetworkManager.service; systemctl is-enabled hwclock.service console-setup.service; \
          touch /etc/systemd/system/mine.service /etc/fstab.new && rm /etc/systemd/system/mine.service /etc/fstab.new && echo writable",
-        &format!("{manager}\nmasked\nmasked\nwritable"),
+        &format!("{manager}\nmasked-runtime\nmasked-runtime\nwritable"),
     )?;
     sh(
         guest,
@@ -152,12 +152,12 @@ pub(super) fn online(host: &Host) -> Result<()> {
     with_copy(host, "debian-12", "online", || {
         host.sh(
             "cd /var/lib/machines/online/etc/systemd/system && mkdir -p network-online.target.wants multi-user.target.wants && \
-             ln -s /lib/systemd/system/systemd-networkd.service multi-user.target.wants/ && \
+             ln -s /lib/systemd/system/systemd-networkd.service multi-user.target.wants/ && ln -s ../web.service multi-user.target.wants/ && \
              ln -s /lib/systemd/system/systemd-networkd-wait-online.service network-online.target.wants/",
         )?
         .ok()?;
         host.write(
-            "/var/lib/machines/online/etc/systemd/system/multi-user.target.wants/web.service",
+            "/var/lib/machines/online/etc/systemd/system/web.service",
             WEB.replace(" networking.service", ""),
         )?;
         for (network, manager) in [("private", "active"), ("host", "inactive")] {

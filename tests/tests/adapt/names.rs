@@ -160,7 +160,7 @@ pub(super) fn localhost(host: &Host) -> Result<()> {
         let guest = started(host, "names-local", "[Container]\nEphemeral=yes\n")?;
         prints(
             &guest,
-            "getent ahostsv4 localhost | head -n 1 | cut -d ' ' -f 1; echo '10.0.0.1 mine' >>/etc/hosts && tail -n 1 /etc/hosts",
+            "getent hosts 127.0.0.1 | cut -d ' ' -f 1; echo '10.0.0.1 mine' >>/etc/hosts && tail -n 1 /etc/hosts",
             "127.0.0.1\n10.0.0.1 mine",
         )?;
         guest.finish()?;

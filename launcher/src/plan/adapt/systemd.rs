@@ -58,7 +58,13 @@ fn operation(entry: &Entry) -> MountOp {
             path,
             to: "/dev/null",
         },
-        Effect::StandIn => MountOp::File(path, stand_in(&entry.reason).into_bytes()),
+        Effect::StandIn => {
+            let text = match entry.name.strip_suffix(".mount") {
+                Some(name) => mount_stand_in(name, &entry.reason),
+                None => stand_in(&entry.reason),
+            };
+            MountOp::File(path, text.into_bytes())
+        }
     }
 }
 
@@ -68,6 +74,16 @@ fn stand_in(reason: &str) -> String {
         "[Unit]\nDescription=Left out by skep: {reason}\nDefaultDependencies=no\nWants=network.target\n\
          Before=network.target network-online.target shutdown.target\nConflicts=shutdown.target\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=-/bin/true\n"
+    )
+}
+
+/// A mount that is never made. A mask would stop all that requires it, such as local-fs.target; a condition that does not
+/// hold lets it go on. The source is no device, for which systemd would wait.
+fn mount_stand_in(name: &str, reason: &str) -> String {
+    let place = unescape_path(name).replace('%', "%%");
+    format!(
+        "[Unit]\nDescription=Left out by skep: {reason}\nConditionVirtualization=!container\n\n\
+         [Mount]\nWhat=none\nType=tmpfs\nWhere={place}\n"
     )
 }
 
@@ -100,10 +116,11 @@ fn table_mounts(spec: &ContainerSpec, services: &Services) -> Vec<Entry> {
         } else if let Some(reason) = line.trouble(spec)
             && !line.is_device()
             && !line.is_swap()
+            && !line.target.contains(char::is_control)
         {
             entries.push(Entry {
                 name: format!("{}.mount", escape_path(&line.target)),
-                effect: Effect::Masked,
+                effect: Effect::StandIn,
                 reason,
             });
         }
@@ -119,14 +136,14 @@ fn mount_unit(unit: &MountUnit) -> Option<Entry> {
         kind: unit.kind.clone(),
         options: unit.options.clone(),
     };
-    let reason = if unit.name.ends_with(".swap") {
-        fstab::SWAP.to_owned()
+    let (effect, reason) = if unit.name.ends_with(".swap") {
+        (Effect::Masked, fstab::SWAP.to_owned())
     } else {
-        line.source_trouble()?
+        (Effect::StandIn, line.source_trouble()?)
     };
     Some(Entry {
         name: unit.name.clone(),
-        effect: Effect::Masked,
+        effect,
         reason,
     })
 }
@@ -141,7 +158,7 @@ fn crypt(services: &Services) -> Vec<Entry> {
     names
         .map(|name| Entry {
             name: format!("systemd-cryptsetup@{}.service", escape(name)),
-            effect: Effect::Masked,
+            effect: Effect::StandIn,
             reason: "the disks are the host's".to_owned(),
         })
         .collect()
@@ -154,6 +171,32 @@ fn escape_path(path: &str) -> String {
         return "-".to_owned();
     }
     escape(&parts.join("/"))
+}
+
+/// The path of a mount unit of this name, without its suffix.
+fn unescape_path(name: &str) -> String {
+    let mut path = vec![b'/'];
+    let mut rest = name.as_bytes();
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        let code = tail.get(1..3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (
+            byte,
+            tail.first(),
+            code.map(|hex| u8::from_str_radix(hex, 16)),
+        ) {
+            (b'-', _, _) => path.push(b'/'),
+            (b'\\', Some(b'x'), Some(Ok(code))) => {
+                path.push(code);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            _ => path.push(*byte),
+        }
+    }
+    if name == "-" {
+        path.truncate(1);
+    }
+    String::from_utf8_lossy(&path).into_owned()
 }
 
 fn escape(text: &str) -> String {
@@ -187,6 +230,7 @@ mod tests {
             ("/.x", "\\x2ex"),
         ] {
             assert_eq!(escape_path(path), want);
+            assert_eq!(escape_path(&unescape_path(want)), want);
         }
         assert_eq!(unit_name("web"), "web.service");
         assert_eq!(unit_name("web.1"), "web.1.service");
@@ -226,9 +270,11 @@ mod tests {
                 "systemd-cryptsetup@home\\x2d1.service"
             ]
         );
-        assert!(plan.mounts.contains(&MountOp::Link {
-            path: "/run/systemd/system.control/backup.mount".into(),
-            to: "/dev/null"
-        }));
+        let backup = plan.mounts.iter().find_map(|op| match op {
+            MountOp::File(path, text) if path.ends_with("backup.mount") => Some(text),
+            _ => None,
+        });
+        let text = String::from_utf8(backup.unwrap().clone()).unwrap();
+        assert!(text.ends_with("Where=/backup\n"), "{text}");
     }
 }
