@@ -83,11 +83,28 @@ fn with_copy(host: &Host, tree: &str, name: &str, work: impl FnOnce() -> Result<
 /// All that adapting could be tempted to write: names, owners, modes, times and contents.
 fn state(host: &Host, tree: &str) -> Result<String> {
     let script = format!(
-        "cd /var/lib/machines/{tree} && find etc/fstab etc/inittab etc/init.d etc/rc* etc/runlevels etc/systemd etc/network \
-         usr/lib/systemd usr/sbin -printf '%p %y %U:%G %m %s %T@ %l\\n' 2>/dev/null | sort; \
-         cat etc/fstab etc/inittab etc/network/interfaces 2>/dev/null || true; ls etc/hosts 2>/dev/null || true"
+        "cd /var/lib/machines/{tree} && {{ find etc/fstab etc/inittab etc/init.d etc/rc* etc/runlevels etc/systemd etc/network \
+         usr/lib/systemd usr/sbin -type d -printf '%p %U:%G %m\\n' -o -printf '%p %y %U:%G %m %s %T@ %l\\n' 2>/dev/null || true; }} | sort; \
+         cat etc/fstab etc/inittab etc/network/interfaces 2>/dev/null || true"
     );
     host.sh(&script)?.ok()
+}
+
+/// Fails when the tree is not in the state it was in.
+fn unchanged(host: &Host, tree: &str, before: &str) -> Result<()> {
+    let after = state(host, tree)?;
+    let new = |a: &str, b: &str| -> Vec<String> {
+        let lines = a
+            .lines()
+            .filter(|line| !b.lines().any(|other| other == *line));
+        lines.map(str::to_owned).collect()
+    };
+    let (gone, come) = (new(before, &after), new(&after, before));
+    ensure!(
+        gone.is_empty() && come.is_empty(),
+        "the tree has changed: {gone:#?} became {come:#?}"
+    );
+    Ok(())
 }
 
 /// What `skep show` says about services that do not run.

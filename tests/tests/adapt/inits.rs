@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use skep_tests::{guest::Guest, host::Host, wait::wait_until};
 
-use super::{masks, prints, sh, started, state, with_copy};
+use super::{masks, prints, sh, started, state, unchanged, with_copy};
 
 const FSTAB: &str = "UUID=1 / ext4 errors=remount-ro 0 1\nLABEL=data /data ext4 defaults 0 2\n/swapfile none swap sw 0 0\n\
     proc /proc proc defaults 0 0\ntmpfs /srv/scratch tmpfs size=1M 0 0\n";
@@ -15,7 +15,10 @@ const INTERFACES: &str = "auto lo\niface lo inet loopback\nauto eth0\niface eth0
 const MINE: &str = "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: mine\n# Required-Start: $network $remote_fs networking hwclock\n# Required-Stop:\n\
     # Default-Start: 2 3 4 5\n# Default-Stop:\n### END INIT INFO\n[ \"$1\" != start ] || echo ran >/run/mine\nexit 0\n";
 
-const LAST: Duration = Duration::from_secs(30);
+const LAST: Duration = Duration::from_secs(60);
+
+/// OpenRC takes two seconds of processor time to stop, which a busy machine stretches.
+const STOP: Duration = Duration::from_secs(20);
 
 /// Boots with both networks; no service fails, no login waits on a terminal that is not there.
 pub(super) fn boots(host: &Host, kind: &str) -> Result<()> {
@@ -49,7 +52,7 @@ pub(super) fn boots(host: &Host, kind: &str) -> Result<()> {
             }
             let stop = guest.systemctl("stop")?;
             println!("{kind}, {network}: stopped in {stop:?}");
-            ensure!(stop < Duration::from_secs(5), "stopped after {stop:?}");
+            ensure!(stop < STOP, "stopped after {stop:?}");
             let journal = guest.journal()?;
             let failed = journal.lines().filter(|line| {
                 line.contains("failed!") || line.contains("ERROR") || line.contains("crashed")
@@ -58,9 +61,7 @@ pub(super) fn boots(host: &Host, kind: &str) -> Result<()> {
             ensure!(failed.is_empty(), "{failed:#?}\n{journal}");
             guest.finish()?;
         }
-        let after = state(host, &name)?;
-        ensure!(before == after, "the tree has changed:\n{before}\n{after}");
-        Ok(())
+        unchanged(host, &name, &before)
     })
 }
 
@@ -88,10 +89,7 @@ fn booted(guest: &Guest<'_>, kind: &str) -> Result<()> {
     let status = guest.status()?;
     ensure!(status.contains(init), "{status}");
     if kind == "openrc" {
-        let services = sh(
-            guest,
-            "rc-status sysinit; rc-status default",
-        )?;
+        let services = sh(guest, "rc-status sysinit; rc-status default")?;
         println!("{services}");
         ensure!(
             !services.contains("stopped") && !services.contains("crashed"),
@@ -122,7 +120,7 @@ pub(super) fn openrc_init(host: &Host) -> Result<()> {
         let stop = guest.systemctl("stop")?;
         // It waits three seconds for processes, whether there are any or not.
         println!("stopped in {stop:?}");
-        ensure!(stop < Duration::from_secs(10), "stopped after {stop:?}");
+        ensure!(stop < STOP, "stopped after {stop:?}");
         guest.finish()
     })
 }
@@ -150,7 +148,6 @@ pub(super) fn busybox(host: &Host) -> Result<()> {
             "0\n0",
         )?;
         guest.finish()?;
-        ensure!(before == state(host, "bb")?, "the tree has changed");
-        Ok(())
+        unchanged(host, "bb", &before)
     })
 }

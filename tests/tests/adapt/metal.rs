@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use skep_tests::{guest::Guest, host::Host};
 
-use super::{masks, prints, sh, started, state, with_copy};
+use super::{masks, prints, sh, started, state, unchanged, with_copy};
 
 /// A table as an installer writes it, and lines that nobody can mount in a container.
 const FSTAB: &str = "# /etc/fstab: static file system information.\n\
@@ -74,8 +74,7 @@ pub(super) fn boots(host: &Host, network: &str) -> Result<()> {
         }
         let stop = guest.systemctl("stop")?;
         ensure!(stop < Duration::from_secs(5), "stopped after {stop:?}");
-        let after = state(host, &name)?;
-        ensure!(before == after, "the tree has changed:\n{before}\n{after}");
+        unchanged(host, &name, &before)?;
         guest.finish()
     })
 }
