@@ -3,6 +3,7 @@
 //! Owns reset and merge rules, defaults and the rules between keys. Pure: touches no file, so whether a path exists is
 //! found out at start, where the answer counts.
 
+mod adapt;
 mod container;
 mod mounts;
 mod overlays;

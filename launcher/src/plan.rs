@@ -2,6 +2,7 @@
 //!
 //! Computed from the spec, the host's and the tree's facts, without I/O. `exec` walks it and decides nothing.
 
+pub mod adapt;
 pub mod environment;
 pub mod filter;
 pub mod ids;
@@ -16,6 +17,7 @@ use skep_spec::{Access, ContainerSpec, Network, SystemCalls};
 
 use crate::host::HostFacts;
 use crate::lock::Lock;
+use crate::plan::adapt::Adaptation;
 use crate::plan::ids::Ids;
 use crate::plan::init::Init;
 use crate::plan::mounts::MountOp;
@@ -56,6 +58,18 @@ pub struct LaunchPlan {
     pub system_calls: SystemCalls,
     /// `PRETTY_NAME=` of the tree.
     pub os: Option<String>,
+    /// What of the tree's own services does not run, and why.
+    pub adaptation: Adaptation,
+}
+
+impl LaunchPlan {
+    /// Files of the host that files in the container follow, in the order of their operations.
+    pub fn followed(&self) -> impl Iterator<Item = &'static str> {
+        self.mounts.iter().filter_map(|op| match op {
+            MountOp::Follow(path) => Some(*path),
+            _ => None,
+        })
+    }
 }
 
 /// Plans the start of container `name` from `tree`, which the locks call `key`.
@@ -69,6 +83,7 @@ pub fn plan_launch(
 ) -> LaunchPlan {
     let ids = Ids::of(spec.users);
     let machine_id = environment::machine_id(name, spec, host);
+    let adaptation = adapt::plan_adaptation(spec, &tree.services);
     LaunchPlan {
         name: name.to_owned(),
         locks: plan_locks(spec, key),
@@ -77,7 +92,7 @@ pub fn plan_launch(
         access: spec.root.access,
         ids,
         network: spec.network,
-        mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id),
+        mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id, &adaptation),
         machine_id: machine_id.clone(),
         hostname: spec
             .hostname
@@ -89,6 +104,7 @@ pub fn plan_launch(
         no_new_privileges: spec.privileges.no_new,
         system_calls: spec.system_calls.clone(),
         os: tree.os.clone(),
+        adaptation,
     }
 }
 
@@ -185,7 +201,7 @@ impl fmt::Display for LaunchPlan {
                 writeln!(f, "system calls {word} {}", calls.join(" "))?;
             }
         }
-        write!(f, "{}", self.init)
+        write!(f, "{}{}", self.adaptation, self.init)
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod console;
 mod hearing;
+pub mod names;
 pub mod notify;
 pub mod publish;
 pub mod signals;
@@ -35,6 +36,7 @@ const CONSOLE: u64 = 2;
 const NOTIFY: u64 = 3;
 const OUTPUT: u64 = 4;
 const MACHINED: u64 = 5;
+const NAMES: u64 = 6;
 
 /// Between two status texts of the guest.
 const STATUS_PAUSE: Duration = Duration::from_millis(100);
@@ -98,6 +100,7 @@ pub fn supervise(
                 OUTPUT => console.write(),
                 NOTIFY => supervisor.told(),
                 MACHINED => supervisor.machined(&epoll),
+                NAMES => running.names.changed(),
                 LEADER => supervisor.leader_ended()?,
                 _ => {}
             }
@@ -133,6 +136,9 @@ fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epol
         CONSOLE,
     )?;
     add(running.notify.as_fd(), EpollFlags::EPOLLIN, NOTIFY)?;
+    if let Some(watch) = running.names.watch() {
+        add(watch, EpollFlags::EPOLLIN, NAMES)?;
+    }
     // A regular file or /dev/null as output cannot be watched, and never blocks.
     if let Some(output) = console.watchable_output() {
         add(output, EpollFlags::EPOLLOUT | EpollFlags::EPOLLET, OUTPUT)?;

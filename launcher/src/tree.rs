@@ -3,6 +3,8 @@
 //! The tree is untrusted: every look-up stays below the root and follows no magic link, files are read only when regular,
 //! and only up to a limit.
 
+pub mod services;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
@@ -22,6 +24,7 @@ use crate::plan::init::{CANDIDATES, InitKind};
 use crate::step::{At, StepError};
 use crate::sys::fd::open_in_root;
 use crate::sys::mount::{Attr, new_filesystem};
+use crate::tree::services::Services;
 
 const FILE_LIMIT: u64 = 64 << 10;
 
@@ -34,6 +37,8 @@ pub struct TreeFacts {
     pub os: Option<String>,
     /// The tree's `/etc/machine-id`.
     pub machine_id: Option<String>,
+    /// What it would run at boot.
+    pub services: Services,
 }
 
 /// Where a tree comes from.
@@ -157,11 +162,14 @@ impl Tree {
         let root = self.root.as_fd();
         let os_release =
             read_text(root, "etc/os-release").or_else(|| read_text(root, "usr/lib/os-release"));
+        let (init, kind) = match init {
+            Some(init) => declared_init(root, path, init)?,
+            None => detect_init(root, path)?,
+        };
+        let services = Services::of(root, kind);
         Ok(TreeFacts {
-            init: match init {
-                Some(init) => declared_init(root, path, init)?,
-                None => detect_init(root, path)?,
-            },
+            init: (init, kind.run_by(services.runner)),
+            services,
             os: os_release.and_then(|text| os_release_field(&text, "PRETTY_NAME")),
             machine_id: read_text(root, "etc/machine-id").map(|id| id.trim().to_owned()),
         })

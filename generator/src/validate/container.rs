@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use skep_spec::{ContainerSpec, Network, Variable};
 
-use super::{At, Reader, mounts, root, security, users};
+use super::{At, Reader, adapt, mounts, root, security, users};
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
@@ -41,6 +41,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
     let security = security::read(reader);
+    let adapt = adapt::read(reader);
     let spec = ContainerSpec {
         init: value(init),
         parameters,
@@ -57,6 +58,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         devices: security.devices,
         privileges: security.privileges,
         system_calls: security.system_calls,
+        adapt,
         ..ContainerSpec::of(root, users.users)
     };
     Read {

@@ -353,6 +353,29 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         "SYSLOG is kept at",
     ),
     (b"[Container]\nNoNewPrivileges=maybe\n", 2, "not a boolean"),
+    // Adaptation.
+    (b"[Container]\nAdapt=maybe\n", 2, "not a boolean"),
+    (
+        b"[Container]\nMask=/etc/init.d/cron\n",
+        2,
+        "a path, not the name of a service",
+    ),
+    (
+        b"[Container]\nMask=cron \"a b\"\n",
+        2,
+        "not the name of a service or unit: \"a b\"",
+    ),
+    (
+        b"[Container]\nUnmask=lvm2*\n",
+        2,
+        "patterns are not supported",
+    ),
+    (b"[Container]\nUnmask=.hidden\n", 2, "not the name of"),
+    (
+        b"[Container]\nMask=cron\nUnmask=cron.service\n",
+        3,
+        "either masked or not",
+    ),
     // Environment.
     (
         b"[Container]\nEnvironment=LANG\n",

@@ -26,7 +26,7 @@ use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
 use crate::sys::creds::AsOwner;
-use crate::sys::fd::open_in_root;
+use crate::sys::fd::{open_in_root, open_no_follow};
 use crate::sys::link::loopback_up;
 use crate::sys::mount::{
     Attr, Depth, attach, clone_tree, new_filesystem, set_attr, set_idmap, set_writable,
@@ -41,7 +41,17 @@ struct Builder<'a> {
     overlays: u32,
     console: Option<OwnedFd>,
     notify: Option<OwnedFd>,
+    /// Files that the supervisor fills, in the order of the plan.
+    followed: Vec<OwnedFd>,
 }
+
+/// What is mounted over something to hide it.
+const BLANK: Attr = Attr {
+    read_only: true,
+    nosuid: true,
+    nodev: true,
+    noexec: true,
+};
 
 /// Builds everything in `plan` below `root` and reports [`Frame::Built`].
 pub fn build(
@@ -61,6 +71,7 @@ pub fn build(
         overlays: 0,
         console: None,
         notify: None,
+        followed: Vec::new(),
     };
     for op in &plan.mounts {
         builder.apply(op)?;
@@ -75,7 +86,12 @@ pub fn build(
             "",
         ));
     };
-    channel.send(&Frame::Built, &[console.as_fd(), notify.as_fd()])
+    let followed = builder.followed.iter().map(AsFd::as_fd);
+    let fds: Vec<BorrowedFd> = [console.as_fd(), notify.as_fd()]
+        .into_iter()
+        .chain(followed)
+        .collect();
+    channel.send(&Frame::Built, &fds)
 }
 
 /// Makes the built tree the root of every process here, the waiting guest included, and lets go of the host's.
@@ -101,6 +117,9 @@ impl Builder<'_> {
             MountOp::Link { path, to } => self.link(path, to),
             MountOp::File(path, content) => self.file(path, content),
             MountOp::Cover(path, content) => self.cover(path, content),
+            MountOp::Script(path, content) => self.cover_program(path, content),
+            MountOp::Supply(path, content) => self.supply(path, content),
+            MountOp::Follow(path) => self.follow(Path::new(path)),
             MountOp::Replace(path, content) => self.replace(path, content),
             MountOp::Mask(path) => self.mask(Path::new(path)),
             MountOp::ReadOnly(path) => self.again(
@@ -226,11 +245,65 @@ impl Builder<'_> {
             Err(Errno::ENOENT) => return Ok(()),
             other => other.at("open", path.display())?,
         };
+        let source = self.source(0o444, content)?;
+        self.attach_blank(&source, target.as_fd())
+            .at("cover", path.display())
+    }
+
+    fn cover_program(&mut self, path: &Path, content: &[u8]) -> Result<(), StepError> {
+        let target = match self.targets.existing(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other.at("open", path.display())?,
+        };
+        let source = self.source(0o555, content)?;
+        let attr = Attr {
+            noexec: false,
+            ..BLANK
+        };
+        self.attach_source(&source, target.as_fd(), attr)
+            .at("cover", path.display())
+    }
+
+    /// A file of the work area, the container's root's own.
+    fn source(&mut self, mode: u32, content: &[u8]) -> Result<PathBuf, StepError> {
         self.covers += 1;
         let source = Path::new(WORK).join(format!("cover.{}", self.covers));
-        write_new(AT_FDCWD, &source, 0o444, content).at("write", source.display())?;
+        write_new(AT_FDCWD, &source, mode, content).at("write", source.display())?;
         std::os::unix::fs::chown(&source, Some(self.targets.owner), Some(self.targets.owner))
             .at("chown", source.display())?;
+        Ok(source)
+    }
+
+    fn supply(&self, path: &Path, content: &[u8]) -> Result<(), StepError> {
+        match self.targets.existing(path) {
+            Err(Errno::ENOENT) => {}
+            // There after all, or a link that leads nowhere: not ours to judge.
+            _ => return Ok(()),
+        }
+        let (parent, name) = match self.place(path) {
+            Err(err) if err.is(Errno::ENOENT) => return Ok(()),
+            other => other?,
+        };
+        let _owner = AsOwner::of(self.targets.owner);
+        match write_new(parent.as_fd(), name, 0o644, content) {
+            // A dangling link.
+            Err(Errno::EEXIST) => Ok(()),
+            other => other.at("write", path.display()),
+        }
+    }
+
+    /// An empty file over what is at `path`, and over a link there rather than over what it leads to: that may come and
+    /// go. The supervisor fills the file through the descriptor that is kept here.
+    fn follow(&mut self, path: &Path) -> Result<(), StepError> {
+        let source = self.source(0o444, b"")?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = nix::fcntl::open(&source, flags, Mode::empty()).at("open", source.display())?;
+        self.followed.push(file);
+        let root = self.targets.root.as_fd();
+        let target = match open_no_follow(root, path, OFlag::O_PATH) {
+            Err(Errno::ENOENT) => self.targets.declared(path, Kind::File)?,
+            other => other.at("open", path.display())?,
+        };
         self.attach_blank(&source, target.as_fd())
             .at("cover", path.display())
     }
@@ -264,19 +337,14 @@ impl Builder<'_> {
 
     /// Attaches a file or directory of the work area, for reading at most.
     fn attach_blank(&self, source: &Path, target: BorrowedFd) -> nix::Result<()> {
+        self.attach_source(source, target, BLANK)
+    }
+
+    fn attach_source(&self, source: &Path, target: BorrowedFd, attr: Attr) -> nix::Result<()> {
         let path =
             CString::new(source.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
         let blank = clone_tree(AT_FDCWD, &path, Depth::One)?;
-        set_attr(
-            blank.as_fd(),
-            Attr {
-                read_only: true,
-                nosuid: true,
-                nodev: true,
-                noexec: true,
-            },
-            Depth::One,
-        )?;
+        set_attr(blank.as_fd(), attr, Depth::One)?;
         attach(blank.as_fd(), target)
     }
 

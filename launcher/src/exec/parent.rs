@@ -14,6 +14,7 @@ use crate::cgroup::Payload;
 use crate::exec::stage;
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
+use crate::supervise::names::Names;
 use crate::supervise::signals::Signals;
 use crate::sync::{Channel, Frame, Received};
 use crate::sys::clone::{Child, Side, clone3};
@@ -29,6 +30,8 @@ pub struct Running {
     pub console: OwnedFd,
     /// Socket on which it says that it is ready.
     pub notify: OwnedFd,
+    /// Files in it that follow the host's.
+    pub names: Names,
 }
 
 /// How a launch ended.
@@ -116,12 +119,15 @@ pub fn launch(
     let Some((Frame::Built, fds)) = wait(&to_stage)? else {
         return Ok(Launched::Stopped);
     };
-    let Ok([console, notify]) = <[OwnedFd; 2]>::try_from(fds) else {
+    let mut fds = fds.into_iter();
+    let (Some(console), Some(notify)) = (fds.next(), fds.next()) else {
         return Err(StepError::new(
             "barrier Built came without console and notify socket",
             "",
         ));
     };
+    // Before the init runs: its first look-up may need them.
+    let names = Names::start(plan.followed().zip(fds));
     // It has nothing left to do but to reap its builder.
     let stage = crew.known.first().map(|stage| stage.pidfd.as_fd());
     if let Some(stage) = stage
@@ -156,6 +162,7 @@ pub fn launch(
         leader,
         console,
         notify,
+        names,
     }))
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use skep_spec::{ContainerSpec, Variable};
 
 use crate::host::HostFacts;
-use crate::plan::init::InitKind;
+use crate::tree::services::Runner;
 
 /// Where the guest's init sends its readiness.
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
@@ -32,12 +32,20 @@ fn digest(host: &str, name: &str, salt: u8) -> u64 {
         })
 }
 
+/// Value of `container`. OpenRC knows a handful of them and leaves out what its services say to be of no use there.
+fn container_value(runner: Runner) -> &'static str {
+    match runner {
+        Runner::Openrc => "lxc",
+        Runner::Systemd | Runner::Sysv | Runner::Own => "skep",
+    }
+}
+
 /// `NAME=VALUE` strings of the first process, a clean set: nothing of the launcher's own leaks in. Of a repeated name the
 /// last value counts, so the declaration's come last.
 pub fn plan_environment(
     spec: &ContainerSpec,
     host: &HostFacts,
-    kind: InitKind,
+    runner: Runner,
     machine_id: &str,
     own: impl Fn(&str) -> Option<String>,
 ) -> Vec<String> {
@@ -46,7 +54,7 @@ pub fn plan_environment(
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
-        ("container", kind.container_value()),
+        ("container", container_value(runner)),
         ("container_uuid", &uuid(machine_id)),
         ("TERM", "vt220"),
         ("HOME", "/root"),
@@ -128,7 +136,7 @@ mod tests {
         let got = plan_environment(
             &spec,
             &HostFacts::default(),
-            InitKind::Systemd,
+            Runner::Systemd,
             &"0".repeat(32),
             own,
         );

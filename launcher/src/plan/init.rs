@@ -9,12 +9,14 @@ use skep_spec::{Access, ContainerSpec};
 use crate::host::HostFacts;
 use crate::plan::environment::plan_environment;
 use crate::tree::TreeFacts;
+use crate::tree::services::Runner;
 
-/// Where an init is looked for, in this order.
+/// Where an init is looked for, in this order. First what a kernel would execute: a system with another init may have
+/// systemd installed, too.
 pub const CANDIDATES: [&str; 5] = [
+    "/sbin/init",
     "/usr/lib/systemd/systemd",
     "/lib/systemd/systemd",
-    "/sbin/init",
     "/init",
     "/bin/init",
 ];
@@ -32,6 +34,8 @@ pub enum InitKind {
     /// System V init: reads a halt request from SIGPWR's inittab entry, which distributions rarely have; SIGINT is its
     /// ctrl-alt-del entry, which they have.
     Sysvinit,
+    /// OpenRC, started by its own init or by System V's, which both take SIGINT for ctrl-alt-del.
+    Openrc,
     /// Any other program: ends on SIGTERM.
     Other,
 }
@@ -51,13 +55,18 @@ impl InitKind {
             "systemd" => InitKind::Systemd,
             "busybox" | "busybox.static" => InitKind::Busybox,
             "init" => InitKind::Sysvinit,
+            "openrc-init" => InitKind::Openrc,
             _ => InitKind::Other,
         }
     }
 
-    /// Value of `container` in its environment.
-    pub fn container_value(self) -> &'static str {
-        "skep"
+    /// The kind once it is known what starts the services.
+    #[must_use]
+    pub fn run_by(self, runner: Runner) -> InitKind {
+        match (self, runner) {
+            (InitKind::Sysvinit, Runner::Openrc) => InitKind::Openrc,
+            _ => self,
+        }
     }
 
     /// The signal that asks it to shut down.
@@ -65,7 +74,7 @@ impl InitKind {
         match self {
             InitKind::Systemd => SIGRTMIN + 3,
             InitKind::Busybox => libc::SIGUSR2,
-            InitKind::Sysvinit => libc::SIGINT,
+            InitKind::Sysvinit | InitKind::Openrc => libc::SIGINT,
             InitKind::Other => libc::SIGTERM,
         }
     }
@@ -87,6 +96,7 @@ impl fmt::Display for InitKind {
             InitKind::Systemd => "systemd",
             InitKind::Busybox => "busybox",
             InitKind::Sysvinit => "sysvinit",
+            InitKind::Openrc => "openrc",
             InitKind::Other => "other",
         })
     }
@@ -124,7 +134,7 @@ pub fn plan_init(
     Init {
         kind,
         argv,
-        environment: plan_environment(spec, host, kind, machine_id, own),
+        environment: plan_environment(spec, host, tree.services.runner, machine_id, own),
         kill_signal: spec.kill_signal.unwrap_or(kind.kill_signal()),
         notify_ready: spec.notify_ready.unwrap_or(kind.notifies()),
         path,
@@ -169,6 +179,7 @@ mod tests {
             ("busybox.static", "/bin/busybox.static", InitKind::Busybox),
             ("busybox", "/bin/sh", InitKind::Other),
             ("systemd", "/sbin/init", InitKind::Systemd),
+            ("openrc-init", "/sbin/init", InitKind::Openrc),
         ] {
             let got = InitKind::of_program(name, Path::new(called));
             assert_eq!(got, want, "{called}");

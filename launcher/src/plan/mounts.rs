@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use skep_spec::{Access, Bind, ContainerSpec, Device, Missing, Network, Overlay, Tmpfs, Upper};
 
 use crate::host::HostFacts;
+use crate::plan::adapt::Adaptation;
 use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
@@ -53,6 +54,13 @@ pub enum MountOp {
     Cover(PathBuf, Vec<u8>),
     /// A file with this content instead of an existing one, in a copy-on-write layer.
     Replace(PathBuf, Vec<u8>),
+    /// A program with this content over an existing file, read-only.
+    Script(PathBuf, Vec<u8>),
+    /// A file with this content where there is none, in a copy-on-write layer.
+    Supply(PathBuf, Vec<u8>),
+    /// A file that the supervisor keeps like the host's of the same path, over what the tree has there, read-only. A
+    /// mount point is made when missing, where that is possible.
+    Follow(&'static str),
     /// An empty file or directory over what is there, so that a reader finds nothing instead of an error. Nothing there:
     /// skipped.
     Mask(&'static str),
@@ -114,6 +122,7 @@ pub fn plan_mounts(
     host: &HostFacts,
     tree: &TreeFacts,
     machine_id: &str,
+    adaptation: &Adaptation,
 ) -> Vec<MountOp> {
     let mut ops = vec![filesystem("proc", "/proc", &[], API)];
     ops.extend(READ_ONLY.map(MountOp::ReadOnly));
@@ -163,6 +172,7 @@ pub fn plan_mounts(
         let text = "# The host's table does not apply in a container.\n".to_owned();
         ops.extend(own_file(spec.root.access, "/etc/fstab", text));
     }
+    ops.extend(adaptation.mounts.iter().cloned());
     ops.extend(
         spec.temporary
             .iter()
@@ -388,6 +398,9 @@ impl fmt::Display for MountOp {
                 write!(f, "file {} ({} bytes)", path.display(), content.len())
             }
             MountOp::Cover(path, _) => write!(f, "cover {}", path.display()),
+            MountOp::Script(path, _) => write!(f, "cover program {}", path.display()),
+            MountOp::Supply(path, _) => write!(f, "file {} if there is none", path.display()),
+            MountOp::Follow(path) => write!(f, "follow the host's {path}"),
             MountOp::Replace(path, _) => write!(f, "replace {}", path.display()),
             MountOp::Mask(path) => write!(f, "mask {path}"),
             MountOp::ReadOnly(path) => write!(f, "read-only {path}"),
@@ -449,18 +462,27 @@ fn attributes(attr: Attr) -> String {
 mod tests {
     use super::*;
     use crate::plan::tests_support::spec;
+    use crate::tree::services::Services;
 
     fn plan(spec: &ContainerSpec) -> Vec<String> {
         let tree = TreeFacts {
             init: ("/init".into(), InitKind::Other),
             os: None,
             machine_id: None,
+            services: Services::default(),
         };
         let ids = Ids {
             base: 655_360,
             namespace: true,
         };
-        let ops = plan_mounts(spec, &ids, &HostFacts::default(), &tree, &"1".repeat(32));
+        let ops = plan_mounts(
+            spec,
+            &ids,
+            &HostFacts::default(),
+            &tree,
+            &"1".repeat(32),
+            &Adaptation::default(),
+        );
         ops.iter().map(ToString::to_string).collect()
     }
 
@@ -510,6 +532,7 @@ mod tests {
                 init: ("/init".into(), kind),
                 os: None,
                 machine_id: None,
+                services: Services::default(),
             };
             assert_eq!(keeps_own_tmp(&spec, &tree), own, "{kind} {access:?}");
         }

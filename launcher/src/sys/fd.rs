@@ -57,6 +57,11 @@ pub fn open_no_links(root: BorrowedFd, path: &Path, flags: OFlag) -> nix::Result
     )
 }
 
+/// Opens `path` below `root` as [`open_in_root`] does, but where it ends in a link, that link itself.
+pub fn open_no_follow(root: BorrowedFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    open_in_root(root, path, flags | OFlag::O_NOFOLLOW)
+}
+
 fn open_how(
     root: BorrowedFd,
     path: &Path,

@@ -2,7 +2,7 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 25] = [
+pub(super) static ROWS: [KeyRow; 28] = [
     row(
         "Root",
         ONE_TEXT,
@@ -107,6 +107,21 @@ pub(super) static ROWS: [KeyRow; 25] = [
         "OverlayReadOnly",
         LIST,
         "LOWER:LOWER[:LOWER...]:TARGET: as Overlay=, read-only",
+    ),
+    row(
+        "Adapt",
+        ONE,
+        "yes (default): services made for a machine of its own do not run; no: all do",
+    ),
+    row(
+        "Mask",
+        LIST,
+        "services or units that do not run, either way",
+    ),
+    row(
+        "Unmask",
+        LIST,
+        "services or units that run, though they do not fit",
     ),
 ];
 

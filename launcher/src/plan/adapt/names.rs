@@ -1,0 +1,87 @@
+//! The files by which names are looked up. With the host's network they are the host's, as they are now and as they
+//! become: the supervisor follows them.
+
+use skep_spec::{Access, ContainerSpec, Network};
+
+use super::Adaptation;
+use crate::plan::mounts::MountOp;
+use crate::tree::services::Services;
+
+/// What the host's network shares.
+pub const NAMES: [&str; 4] = [
+    HOSTS,
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/services",
+];
+
+/// hosts(5).
+pub const HOSTS: &str = "/etc/hosts";
+
+/// A hosts file for those who have none.
+pub const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
+
+pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
+    match spec.network {
+        Network::Host => {
+            for path in NAMES {
+                // An empty mount point means to every reader what a missing file means.
+                if services.names.contains(path) || spec.root.access != Access::ReadOnly {
+                    adaptation.mounts.push(MountOp::Follow(path));
+                } else {
+                    adaptation.notes.push(format!(
+                        "the read-only tree has no {path} over which the host's could be mounted"
+                    ));
+                }
+            }
+        }
+        Network::Private if services.names.contains(HOSTS) => {}
+        Network::Private => match spec.root.access {
+            Access::Ephemeral | Access::Volatile => {
+                let text = LOCALHOST.as_bytes().to_vec();
+                adaptation.mounts.push(MountOp::Supply(HOSTS.into(), text));
+            }
+            // Nothing is written to a tree that stays.
+            Access::Write | Access::ReadOnly => adaptation.notes.push(format!(
+                "the tree has no {HOSTS}, so localhost may not be found"
+            )),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests_support::spec;
+
+    #[test]
+    fn by_network_and_access() {
+        let all: std::collections::BTreeSet<_> = NAMES.into();
+        for (network, access, there, mounts, notes) in [
+            (Network::Host, Access::Write, false, 4, 0),
+            (Network::Host, Access::ReadOnly, false, 0, 4),
+            (Network::Host, Access::ReadOnly, true, 4, 0),
+            (Network::Private, Access::Write, true, 0, 0),
+            (Network::Private, Access::Write, false, 0, 1),
+            (Network::Private, Access::Ephemeral, false, 1, 0),
+        ] {
+            let mut spec = spec();
+            (spec.network, spec.root.access) = (network, access);
+            let services = Services {
+                names: if there {
+                    all.clone()
+                } else {
+                    Default::default()
+                },
+                ..Services::default()
+            };
+            let mut got = Adaptation::default();
+            plan(&spec, &services, &mut got);
+            assert_eq!(
+                (got.mounts.len(), got.notes.len()),
+                (mounts, notes),
+                "{network:?} {access:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Files in a container that follow the host's: with a shared network, those by which names are looked up.
+//!
+//! Each is a file of ours, mounted read-only over the container's, and written in place through a descriptor that the
+//! builder left. A change of the host's file is noticed in its directory, and in that of the file that a link leads to: it
+//! may be written, replaced, removed or appear.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use crate::plan::adapt::names::{HOSTS, LOCALHOST};
+
+/// Longest file that is passed on.
+const LIMIT: u64 = 1 << 20;
+
+/// Most links from one file to the next.
+const HOPS: usize = 8;
+
+/// The files and the watch over the host's.
+#[derive(Debug)]
+pub struct Names {
+    files: RefCell<Vec<Followed>>,
+    watch: Option<Inotify>,
+}
+
+#[derive(Debug)]
+struct Followed {
+    host: &'static str,
+    file: File,
+    content: Vec<u8>,
+}
+
+impl Names {
+    /// Fills the files and watches the host's. A watch that cannot be had, as their number is limited, is told once: the
+    /// container keeps what it has until its next start.
+    pub fn start(files: impl Iterator<Item = (&'static str, OwnedFd)>) -> Names {
+        let followed = |(host, file): (_, OwnedFd)| Followed {
+            host,
+            file: file.into(),
+            content: Vec::new(),
+        };
+        let files: Vec<_> = files.map(followed).collect();
+        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
+        let watch = if files.is_empty() {
+            None
+        } else {
+            Inotify::init(flags)
+                .inspect_err(|errno| {
+                    crate::log::line(format_args!(
+                        "changes of the host's /etc/resolv.conf and its like are not followed: {}; raise fs.inotify.max_user_instances",
+                        errno.desc().to_lowercase()
+                    ));
+                })
+                .ok()
+        };
+        let names = Names {
+            files: RefCell::new(files),
+            watch,
+        };
+        names.update();
+        names
+    }
+
+    /// What becomes readable when a file of the host may have changed.
+    pub fn watch(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads what happened, and catches up.
+    pub fn changed(&self) {
+        if let Some(watch) = &self.watch {
+            // What exactly happened does not matter.
+            while watch.read_events().is_ok_and(|events| !events.is_empty()) {}
+        }
+        self.update();
+    }
+
+    /// Watches first: a change after the look is seen by the next one.
+    fn update(&self) {
+        for followed in self.files.borrow_mut().iter_mut() {
+            for directory in directories(Path::new(followed.host)) {
+                self.watch_directory(&directory);
+            }
+            followed.update();
+        }
+    }
+
+    fn watch_directory(&self, directory: &Path) {
+        let flags = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVE
+            | AddWatchFlags::IN_ONLYDIR;
+        if let Some(watch) = &self.watch {
+            // Gone again, or no watch left: as if it had not been there.
+            let _ = watch.add_watch(directory, flags);
+        }
+    }
+}
+
+impl Followed {
+    fn update(&mut self) {
+        let content = read(self.host);
+        if content == self.content {
+            return;
+        }
+        // In one call, and cut to length after it: a reader sees no half of it.
+        let written = self.file.write_all_at(&content, 0);
+        if written.is_ok() && self.file.set_len(content.len() as u64).is_ok() {
+            self.content = content;
+        }
+    }
+}
+
+/// The host's file; nothing when there is none, but `localhost` is always found.
+fn read(path: &str) -> Vec<u8> {
+    let missing = if path == HOSTS { LOCALHOST } else { "" };
+    let open = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    let mut content = Vec::new();
+    match open {
+        Ok(file) if file.metadata().is_ok_and(|meta| meta.is_file()) => {
+            match file.take(LIMIT).read_to_end(&mut content) {
+                Ok(_) => content,
+                Err(_) => Vec::new(),
+            }
+        }
+        _ => missing.as_bytes().to_vec(),
+    }
+}
+
+/// The directories in which `path` and what it leads to are looked up; of one that is not there, the closest that is.
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut path = path.to_owned();
+    for _ in 0..HOPS {
+        let Some(parent) = path.parent().map(Path::to_owned) else {
+            break;
+        };
+        let there = parent.ancestors().find(|directory| directory.is_dir());
+        found.extend(there.map(Path::to_owned));
+        let Ok(link) = fs::read_link(&path) else {
+            break;
+        };
+        path = parent.join(link);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_where_links_lead() {
+        let all = directories(Path::new("/proc/self/exe"));
+        assert_eq!(all[0], Path::new("/proc/self"));
+        assert!(all.len() > 1);
+        assert_eq!(directories(Path::new("/none/at/all")), [Path::new("/")]);
+    }
+}
