@@ -33,7 +33,7 @@ use crate::prepare::{Prepared, prepare};
 use crate::run::life::{Answer, Life};
 use crate::run::pidfile::PidFile;
 use crate::step::{At, StepError};
-use crate::streams::{Outer, Streams, pipes};
+use crate::streams::{Outer, Streams, follow_size, pipes};
 use crate::supervise::hearing::{Hearing, hearing};
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
@@ -176,6 +176,8 @@ fn terminal_of_host() -> Result<(OwnedFd, OwnedFd), StepError> {
     let master = nix::fcntl::open(PTMX, flags, Mode::empty()).at("open", PTMX)?;
     pty::unlock(master.as_fd()).at("unlock", PTMX)?;
     let terminal = pty::peer(master.as_fd()).at("open terminal of", PTMX)?;
+    // Before the command can ask.
+    follow_size(master.as_fd());
     Ok((master, terminal))
 }
 

@@ -24,6 +24,7 @@ use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
+use crate::streams::follow_size;
 use crate::sync::{Channel, Frame};
 use crate::sys::creds::AsOwner;
 use crate::sys::fd::open_in_root;
@@ -40,6 +41,16 @@ struct Builder<'a> {
     covers: u32,
     console: Option<OwnedFd>,
     notify: Option<OwnedFd>,
+    caller: Caller,
+}
+
+/// Whether the console is joined to a terminal of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    /// A command's is.
+    HasTerminal,
+    /// That of a container that boots leads to the journal.
+    None,
 }
 
 /// Builds everything in `plan` below `root` and reports [`Frame::Built`].
@@ -59,6 +70,10 @@ pub fn build(
         covers: 0,
         console: None,
         notify: None,
+        caller: match plan.command {
+            Some(_) => Caller::HasTerminal,
+            None => Caller::None,
+        },
     };
     for op in &plan.mounts {
         builder.apply(op)?;
@@ -280,6 +295,10 @@ impl Builder<'_> {
             },
         )
         .at("set size of", "console")?;
+        if self.caller == Caller::HasTerminal {
+            // Before the command can ask: standard input is still the caller's terminal.
+            follow_size(master.as_fd());
+        }
         self.link(Path::new("/dev/console"), &format!("pts/{number}"))?;
         self.console = Some(master);
         Ok(())
