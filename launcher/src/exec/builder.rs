@@ -75,9 +75,17 @@ pub fn build(
             None => Caller::None,
         },
     };
+    // The ids are switched once for many operations.
+    let mut owner = None;
     for op in &plan.mounts {
+        if reads_host_tree(op) {
+            owner = None;
+        } else if owner.is_none() {
+            owner = Some(AsOwner::of(plan.ids.host(0)));
+        }
         builder.apply(op)?;
     }
+    drop(owner);
     if plan.network == Network::Private {
         set_up_network()?;
     }
@@ -379,6 +387,25 @@ impl Builder<'_> {
             );
         }
         attach(source.as_fd(), target.as_fd()).at("attach", place)
+    }
+}
+
+/// Whether the operation opens files that the administrator named, as the host's root: a file system of the network may
+/// tell users apart by itself.
+fn reads_host_tree(op: &MountOp) -> bool {
+    match op {
+        MountOp::Filesystem { .. }
+        | MountOp::Directory { .. }
+        | MountOp::Device(_)
+        | MountOp::Link { .. }
+        | MountOp::File(..)
+        | MountOp::Mask(_)
+        | MountOp::ReadOnly(_)
+        | MountOp::Writable(_)
+        | MountOp::Console
+        | MountOp::NotifySocket(_)
+        | MountOp::Freeze(_) => false,
+        MountOp::Cover(..) | MountOp::Replace(..) | MountOp::Bind(_) => true,
     }
 }
 

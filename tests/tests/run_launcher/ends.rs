@@ -195,7 +195,7 @@ pub(crate) fn own_init(host: &Host) -> Result<()> {
             .command(|command| command.init = init)
             .gives(host, 4, "")?;
     }
-    prints(host, "pgrep -af 'sleep 62'; echo none", "none")
+    prints(host, "pgrep -af '^sleep 62'; echo none", "none")
 }
 
 /// The state and PID file lead to it, and the journal of a detached one says how to get in.
@@ -209,6 +209,6 @@ pub(crate) fn entering(host: &Host) -> Result<()> {
         skep exec trial -- ls /tmp; skep exec trial -- sh -c 'readlink /proc/self/ns/mnt /proc/1/ns/mnt | uniq | wc -l'; \
         nsenter -a -t $(cat /run/trial.pid) ls /tmp; ls /run/skep/run; stat -c %a /run/skep/machine/trial/state.json; \
         systemctl stop skep-run-trial; ls /run/trial.pid /run/skep/machine/trial 2>/dev/null; \
-        journalctl --sync; journalctl --no-pager -o cat -u skep-run-trial | grep -c 'trial is leader .*skep shell trial.*nsenter -a -t'";
-    prints(host, script, "here\n1\nhere\n600\n1")
+        journalctl --sync; journalctl --no-pager -o cat -u skep-run-trial | grep -q 'trial is leader .*skep shell trial.*nsenter -a -t' && echo told";
+    prints(host, script, "here\n1\nhere\n600\ntold")
 }

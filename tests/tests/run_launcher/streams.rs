@@ -130,8 +130,9 @@ fn console(host: &Host) -> Result<()> {
         .command(|command| (command.streams, command.user) = (Streams::Terminal, (1000, 1000)))
         .write(host, "trial")?;
     let unit = UNIT.replace("--pipe", "--pty");
+    // Newer ones set the title of the terminal.
     let script = format!(
-        "script -qec {} /dev/null < <(sleep 1) | head -4",
+        "script -qec {} /dev/null < <(sleep 1) | head -4 | sed -E 's/\\x1b(\\[[0-9;]*[a-z]|\\][^\\x1b]*\\x1b\\\\)//g'",
         quoted(&unit)
     );
     prints(host, &script, "/dev/pts/0\npts/0\n1000\nagain")
