@@ -10,7 +10,7 @@
 
 mod inside;
 mod pump;
-mod sealed;
+pub(crate) mod sealed;
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,12 +22,14 @@ use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use skep_spec::{State, SystemCalls};
+use skep_spec::State;
 
 use crate::host::HostFacts;
 use crate::load::state_dir;
 use crate::log;
+use crate::plan::security::Limits;
 use crate::step::{At, StepError};
+use crate::streams;
 use crate::supervise::publish::start_time;
 use crate::sync::Channel;
 use crate::sys::caps::CapSet;
@@ -72,15 +74,8 @@ struct Target {
     leader: OwnedFd,
     namespaces: CloneFlags,
     cgroup: OwnedFd,
+    /// No more than the leader has.
     limits: Limits,
-}
-
-/// What a command may do: no more than the leader.
-#[derive(Debug)]
-struct Limits {
-    bounding: CapSet,
-    no_new_privileges: bool,
-    system_calls: SystemCalls,
 }
 
 /// Enters and returns the command's exit status.
@@ -103,7 +98,7 @@ fn enter(request: &Request) -> Result<u8, StepError> {
     let (outer, streams) = if terminal {
         (None, None)
     } else {
-        pump::pipes().map(|(a, b)| (Some(a), Some(b)))?
+        streams::pipes().map(|(a, b)| (Some(a), Some(b)))?
     };
     let joiner = match clone3(0, Some(target.cgroup.as_fd()))
         .at("clone into the cgroup of", &request.name)?

@@ -3,6 +3,7 @@
 //! Computed from the spec, the host's and the tree's facts, without I/O. `exec` walks it and decides nothing.
 
 pub mod adapt;
+pub mod command;
 pub mod environment;
 pub mod filter;
 pub mod ids;
@@ -13,15 +14,16 @@ pub mod security;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Access, ContainerSpec, Network, SystemCalls};
+use skep_spec::{Access, ContainerSpec, Namespace, Network};
 
 use crate::host::HostFacts;
 use crate::lock::Lock;
 use crate::plan::adapt::Adaptation;
+use crate::plan::command::CommandPlan;
 use crate::plan::ids::Ids;
 use crate::plan::init::Init;
 use crate::plan::mounts::MountOp;
-use crate::sys::caps::CapSet;
+use crate::plan::security::Limits;
 use crate::sys::fd::LockKind;
 use crate::tree::TreeFacts;
 
@@ -50,19 +52,24 @@ pub struct LaunchPlan {
     pub hostname: String,
     /// The first process.
     pub init: Init,
-    /// Capabilities that stay in the bounding set.
-    pub capabilities: CapSet,
-    /// No process gains privileges by executing a program.
-    pub no_new_privileges: bool,
-    /// What the declaration changes of the system call filter.
-    pub system_calls: SystemCalls,
+    /// What its processes can have at most.
+    pub limits: Limits,
     /// `PRETTY_NAME=` of the tree.
     pub os: Option<String>,
     /// What of the tree's own services does not run, and why.
     pub adaptation: Adaptation,
+    /// Namespaces that are the host's.
+    pub shared: Vec<Namespace>,
+    /// How the first process runs when it is a single command.
+    pub command: Option<CommandPlan>,
 }
 
 impl LaunchPlan {
+    /// Whether the container has a namespace of this kind of its own.
+    pub fn owns(&self, namespace: Namespace) -> bool {
+        !self.shared.contains(&namespace)
+    }
+
     /// Files of the host that files in the container follow, in the order of their operations.
     pub fn followed(&self) -> impl Iterator<Item = &'static str> {
         self.mounts.iter().filter_map(|op| match op {
@@ -92,19 +99,25 @@ pub fn plan_launch(
         access: spec.root.access,
         ids,
         network: spec.network,
-        mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id, &adaptation),
+        mounts: match &spec.command {
+            Some(command) => command::plan_mounts(spec, command, &ids),
+            None => mounts::plan_mounts(spec, &ids, host, tree, &machine_id, &adaptation),
+        },
         machine_id: machine_id.clone(),
         hostname: spec
             .hostname
             .clone()
             // A host name has no "@", an instance's name has one.
             .unwrap_or_else(|| name.replace('@', "-")),
-        init: init::plan_init(spec, host, tree, &machine_id, environment),
-        capabilities: security::capabilities(spec.network, &spec.privileges),
-        no_new_privileges: spec.privileges.no_new,
-        system_calls: spec.system_calls.clone(),
+        init: match &spec.command {
+            Some(command) => command::plan_init(spec, command, environment),
+            None => init::plan_init(spec, host, tree, &machine_id, environment),
+        },
+        limits: Limits::of(spec),
         os: tree.os.clone(),
         adaptation,
+        shared: spec.shared.clone(),
+        command: spec.command.as_ref().map(CommandPlan::of),
     }
 }
 
@@ -181,27 +194,18 @@ impl fmt::Display for LaunchPlan {
             "private, loopback only"
         };
         writeln!(f, "network {net}")?;
+        for namespace in &self.shared {
+            writeln!(f, "namespace {namespace:?} of the host")?;
+        }
         for op in &self.mounts {
             writeln!(f, "{op}")?;
         }
         writeln!(f, "hostname {}", self.hostname)?;
-        writeln!(
-            f,
-            "capabilities {}",
-            security::names(self.capabilities).join(" ")
-        )?;
-        if self.no_new_privileges {
-            writeln!(f, "no new privileges")?;
-        }
-        for (word, calls) in [
-            ("allowed", &self.system_calls.allowed),
-            ("refused", &self.system_calls.refused),
-        ] {
-            if !calls.is_empty() {
-                writeln!(f, "system calls {word} {}", calls.join(" "))?;
-            }
-        }
-        write!(f, "{}{}", self.adaptation, self.init)
+        write!(f, "{}", self.limits)?;
+        write!(f, "{}{}", self.adaptation, self.init)?;
+        self.command
+            .iter()
+            .try_for_each(|command| write!(f, "{command}"))
     }
 }
 

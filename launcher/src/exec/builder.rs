@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, stat};
 use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat};
 use skep_spec::{Bind, Device, Missing, Network};
 
+use crate::exec::explain::explain_filesystem;
 use crate::exec::root::{c_path, explain_idmap};
 use crate::exec::share::{create_source, refuse_wiped};
 use crate::exec::target::{Kind, Targets};
@@ -24,6 +25,7 @@ use crate::exec::{WORK, overlay};
 use crate::plan::LaunchPlan;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
+use crate::streams::follow_size;
 use crate::sync::{Channel, Frame};
 use crate::sys::creds::AsOwner;
 use crate::sys::fd::{open_in_root, open_no_follow};
@@ -43,6 +45,16 @@ struct Builder<'a> {
     notify: Option<OwnedFd>,
     /// Files that the supervisor fills, in the order of the plan.
     followed: Vec<OwnedFd>,
+    caller: Caller,
+}
+
+/// Whether the console is joined to a terminal of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    /// A command's is.
+    HasTerminal,
+    /// That of a container that boots leads to the journal.
+    None,
 }
 
 /// What is mounted over something to hide it.
@@ -72,26 +84,35 @@ pub fn build(
         console: None,
         notify: None,
         followed: Vec::new(),
+        caller: match plan.command {
+            Some(_) => Caller::HasTerminal,
+            None => Caller::None,
+        },
     };
+    // The ids are switched once for many operations.
+    let mut owner = None;
     for op in &plan.mounts {
+        if reads_host_tree(op) {
+            owner = None;
+        } else if owner.is_none() {
+            owner = Some(AsOwner::of(plan.ids.host(0)));
+        }
         builder.apply(op)?;
     }
+    drop(owner);
     if plan.network == Network::Private {
-        loopback_up().at("set up link", "lo")?;
+        set_up_network()?;
     }
     enter(builder.targets.root.as_fd())?;
-    let (Some(console), Some(notify)) = (&builder.console, &builder.notify) else {
-        return Err(StepError::new(
-            "the plan has no console or no notify socket",
-            "",
-        ));
-    };
-    let followed = builder.followed.iter().map(AsFd::as_fd);
-    let fds: Vec<BorrowedFd> = [console.as_fd(), notify.as_fd()]
-        .into_iter()
-        .chain(followed)
-        .collect();
-    channel.send(&Frame::Built, &fds)
+    let built = [&builder.console, &builder.notify];
+    let built = built.into_iter().flatten().chain(&builder.followed);
+    let built: Vec<_> = built.map(AsFd::as_fd).collect();
+    channel.send(&Frame::Built, &built)
+}
+
+/// Sets up the links of this network namespace.
+pub fn set_up_network() -> Result<(), StepError> {
+    loopback_up().at("set up link", "lo")
 }
 
 /// Makes the built tree the root of every process here, the waiting guest included, and lets go of the host's.
@@ -161,7 +182,8 @@ impl Builder<'_> {
             .map(|(key, value)| (key.as_c_str(), value.as_deref()))
             .collect();
         let mount = new_filesystem(&text(kind)?, &options, attr)
-            .at(&format!("mount {kind} on"), &object)?;
+            .at(&format!("mount {kind} on"), &object)
+            .map_err(|err| explain_filesystem(err, kind))?;
         let target = if is_api(target) {
             self.targets.api_directory(target)?
         } else {
@@ -378,6 +400,10 @@ impl Builder<'_> {
             },
         )
         .at("set size of", "console")?;
+        if self.caller == Caller::HasTerminal {
+            // Before the command can ask: standard input is still the caller's terminal.
+            follow_size(master.as_fd());
+        }
         self.link(Path::new("/dev/console"), &format!("pts/{number}"))?;
         self.console = Some(master);
         Ok(())
@@ -463,6 +489,29 @@ impl Builder<'_> {
         }
         refuse_wiped(&self.targets, &target, &bind.target, &place)?;
         attach(source.as_fd(), target.as_fd()).at("attach", place)
+    }
+}
+
+/// Whether the operation opens files that the administrator named, as the host's root: a file system of the network may
+/// tell users apart by itself.
+fn reads_host_tree(op: &MountOp) -> bool {
+    match op {
+        MountOp::Filesystem { .. }
+        | MountOp::Directory { .. }
+        | MountOp::Device(_)
+        | MountOp::Node(_)
+        | MountOp::Script(..)
+        | MountOp::Supply(..)
+        | MountOp::Follow(_)
+        | MountOp::Link { .. }
+        | MountOp::File(..)
+        | MountOp::Mask(_)
+        | MountOp::ReadOnly(_)
+        | MountOp::Writable(_)
+        | MountOp::Console
+        | MountOp::NotifySocket(_)
+        | MountOp::Freeze(_) => false,
+        MountOp::Cover(..) | MountOp::Replace(..) | MountOp::Overlay(_) | MountOp::Bind(_) => true,
     }
 }
 

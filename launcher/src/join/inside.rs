@@ -1,6 +1,5 @@
 //! The processes that go in. Both report errors over the barrier socket and never return.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -8,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::setns;
-use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
@@ -17,26 +16,25 @@ use nix::unistd::{
     setsid,
 };
 
-use crate::join::{Limits, Request, Target, give_up, pump};
-use crate::plan::filter;
+use crate::exec::limits::{drop_rest, limit};
+use crate::exec::program::{PATH, Program, STEP, c_string};
+use crate::join::{Request, Target, give_up};
+use crate::plan::security::Limits;
 use crate::step::{At, StepError};
+use crate::streams::{Inner, follow_size};
 use crate::sync::{Channel, Frame};
-use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
 use crate::sys::clone::{Flags, Side, clone3, exit_now};
 use crate::sys::creds::{new_keyring, set_undumpable};
 use crate::sys::fd::cloexec_from;
 use crate::sys::pty;
-use crate::sys::seccomp::set_filter;
 use crate::sys::signal::default_disposition;
-
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Joins the container and clones the command's process there.
 pub(super) fn join(
     target: Target,
     request: &Request,
     channel: Channel,
-    streams: Option<pump::Inner>,
+    streams: Option<Inner>,
 ) -> ! {
     let Target {
         leader,
@@ -81,7 +79,7 @@ fn become_command(
     limits: &Limits,
     request: &Request,
     channel: &Channel,
-    streams: Option<pump::Inner>,
+    streams: Option<Inner>,
 ) -> Result<std::convert::Infallible, StepError> {
     let with_terminal = streams.is_none();
     setsid().at("start", "session")?;
@@ -137,19 +135,12 @@ fn open_terminal() -> Result<(OwnedFd, OwnedFd), StepError> {
     pty::unlock(master.as_fd()).at("unlock", PTMX)?;
     let terminal = pty::peer(master.as_fd()).at("open terminal of", PTMX)?;
     // Before the command can ask: standard input is still the caller's terminal.
-    if let Ok(size) = pty::size(std::io::stdin().as_fd()) {
-        let _ = pty::set_size(master.as_fd(), size);
-    }
+    follow_size(master.as_fd());
     Ok((master, terminal))
 }
 
-/// No more than the leader has: its bounding set and its system calls.
 fn drop_to((user, group): (u32, u32), limits: &Limits) -> Result<(), StepError> {
-    limit_bounding(limits.bounding).at("limit", "capability bounding set")?;
-    if limits.no_new_privileges {
-        set_no_new_privs().at("set", "no_new_privs")?;
-    }
-    set_filter(&filter::program(&limits.system_calls)).at("set", "system call filter")?;
+    limit(limits)?;
     setgroups(&[]).at("clear", "supplementary groups")?;
     let gid = Gid::from_raw(group);
     setresgid(gid, gid, gid).at("set group id", group)?;
@@ -157,12 +148,7 @@ fn drop_to((user, group): (u32, u32), limits: &Limits) -> Result<(), StepError> 
     setresuid(uid, uid, uid).at("set user id", user)?;
     // A change of ids sets it to fs.suid_dumpable, which may be 1.
     set_undumpable().at("protect", "this process")?;
-    limit_permitted(if user == 0 {
-        limits.bounding
-    } else {
-        CapSet(0)
-    })
-    .at("set", "capabilities")
+    drop_rest(limits, user)
 }
 
 fn home(request: &Request) -> &'static str {
@@ -180,53 +166,25 @@ fn enter_directory(request: &Request) -> Result<(), StepError> {
 }
 
 fn execute(request: &Request, with_terminal: bool) -> Result<std::convert::Infallible, StepError> {
-    let environment = environment(request, with_terminal)?;
+    let environment = environment(request, with_terminal);
     if request.command.is_empty() {
+        let environment = environment
+            .iter()
+            .map(|entry| c_string(entry.as_bytes()))
+            .collect::<Result<Vec<_>, _>>()?;
         for (path, name) in [(c"/bin/bash", c"-bash"), (c"/bin/sh", c"-sh")] {
             let Err(errno) = execve(path, &[name], &environment);
             if errno != Errno::ENOENT {
-                return Err(errno).at("execute", path.to_string_lossy());
+                return Err(errno).at(STEP, path.to_string_lossy());
             }
         }
-        return Err(Errno::ENOENT).at("execute", "/bin/bash or /bin/sh");
+        return Err(Errno::ENOENT).at(STEP, "/bin/bash or /bin/sh");
     }
-    let argv = request
-        .command
-        .iter()
-        .map(|arg| c_string(arg.as_bytes()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let program = request.command[0].to_string_lossy().into_owned();
-    let search = request
-        .environment
-        .iter()
-        .rev()
-        .find_map(|entry| entry.strip_prefix("PATH="))
-        .unwrap_or(PATH);
-    let candidates: Vec<String> = if program.is_empty() {
-        Vec::new()
-    } else if program.contains('/') {
-        vec![program.clone()]
-    } else {
-        search
-            .split(':')
-            .map(|directory| format!("{directory}/{program}"))
-            .collect()
-    };
-    // As execvp(3): a program that may not be run outweighs one that is not there.
-    let mut failure = Errno::ENOENT;
-    for candidate in candidates {
-        let Err(errno) = execve(&c_string(candidate.as_bytes())?, &argv, &environment);
-        if errno != Errno::ENOENT && errno != Errno::ENOTDIR {
-            failure = errno;
-            if errno != Errno::EACCES {
-                break;
-            }
-        }
-    }
-    Err(failure).at("execute", program)
+    let argv: Vec<_> = request.command.iter().map(|arg| arg.as_bytes()).collect();
+    Program::new(&argv, &environment)?.execute()
 }
 
-fn environment(request: &Request, with_terminal: bool) -> Result<Vec<CString>, StepError> {
+fn environment(request: &Request, with_terminal: bool) -> Vec<String> {
     let mut variables = vec![
         format!("PATH={PATH}"),
         format!("HOME={}", home(request)),
@@ -258,11 +216,4 @@ fn environment(request: &Request, with_terminal: bool) -> Result<Vec<CString>, S
         variables.push(entry.clone());
     }
     variables
-        .iter()
-        .map(|entry| c_string(entry.as_bytes()))
-        .collect()
-}
-
-fn c_string(bytes: &[u8]) -> Result<CString, StepError> {
-    CString::new(bytes).map_err(|_| StepError::new("NUL in", "an argument"))
 }

@@ -4,7 +4,9 @@
 //! namespace. A new user namespace starts with a full bounding set, so the limit is applied inside it, not by the unit.
 //! System calls are `filter`'s.
 
-use skep_spec::{CAPABILITIES, Network, Privileges};
+use std::fmt;
+
+use skep_spec::{CAPABILITIES, ContainerSpec, Network, Privileges, SystemCalls};
 
 use crate::sys::caps::CapSet;
 
@@ -37,8 +39,48 @@ const KEPT: [&str; 22] = [
 /// Kept with a network of the container's own; on the host's they would reach the host's links.
 const KEPT_PRIVATE_NETWORK: [&str; 3] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST"];
 
+/// What the processes of a container can have at most, those that enter it included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Capabilities that stay in the bounding set.
+    pub bounding: CapSet,
+    /// No process gains privileges by executing a program.
+    pub no_new_privileges: bool,
+    /// What the declaration changes of the system call filter.
+    pub system_calls: SystemCalls,
+}
+
+impl Limits {
+    /// As the spec says.
+    pub fn of(spec: &ContainerSpec) -> Limits {
+        Limits {
+            bounding: capabilities(spec.network, &spec.privileges),
+            no_new_privileges: spec.privileges.no_new,
+            system_calls: spec.system_calls.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "capabilities {}", names(self.bounding).join(" "))?;
+        if self.no_new_privileges {
+            writeln!(f, "no new privileges")?;
+        }
+        for (word, calls) in [
+            ("allowed", &self.system_calls.allowed),
+            ("refused", &self.system_calls.refused),
+        ] {
+            if !calls.is_empty() {
+                writeln!(f, "system calls {word} {}", calls.join(" "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The capabilities that a container keeps.
-pub fn capabilities(network: Network, declared: &Privileges) -> CapSet {
+fn capabilities(network: Network, declared: &Privileges) -> CapSet {
     let private: &[&str] = if network == Network::Private {
         &KEPT_PRIVATE_NETWORK
     } else {
@@ -57,7 +99,7 @@ pub fn capabilities(network: Network, declared: &Privileges) -> CapSet {
 }
 
 /// Names of the capabilities in `set`, without `CAP_`.
-pub fn names(set: CapSet) -> Vec<&'static str> {
+fn names(set: CapSet) -> Vec<&'static str> {
     (0u32..)
         .zip(CAPABILITIES)
         .filter(|(number, _)| set.has(*number))

@@ -1,0 +1,77 @@
+//! What `boot`, `run` and `plan` start with: the facts, the opened tree and the plan.
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use skep_spec::{ContainerSpec, SpecFile};
+
+use crate::host::HostFacts;
+use crate::image::Purpose;
+use crate::lock::take_locks;
+use crate::plan::ids::Ids;
+use crate::plan::init::InitKind;
+use crate::plan::{LaunchPlan, command, plan_launch, plan_locks};
+use crate::step::StepError;
+use crate::tree::services::Services;
+use crate::tree::{Site, Tree, TreeFacts};
+
+/// All that a launch needs.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The spec file.
+    pub file: SpecFile,
+    /// The host.
+    pub host: HostFacts,
+    /// The opened tree.
+    pub tree: Tree,
+    /// What will be done.
+    pub plan: LaunchPlan,
+    /// Released by the end of the process at the latest.
+    pub locks: Vec<OwnedFd>,
+}
+
+/// Gathers the facts, locks for a run, and plans.
+pub fn prepare(
+    file: SpecFile,
+    spec: &ContainerSpec,
+    purpose: Purpose,
+) -> Result<Prepared, StepError> {
+    command::check(spec)?;
+    let host = HostFacts::gather()?;
+    let site = match (Site::find(spec.root.path.as_deref()), &spec.root.template) {
+        // The start will make it a copy of the template.
+        (Err(err), Some(template)) if purpose == Purpose::Look && err.is(Errno::ENOENT) => {
+            Site::find(Some(template))?
+        }
+        (site, _) => site?,
+    };
+    let key = site.key.clone();
+    // Before an image is mounted: twice mounted for writing, it would be destroyed.
+    let locks = match purpose {
+        Purpose::Run => take_locks(&plan_locks(spec, &key))?,
+        Purpose::Look => Vec::new(),
+    };
+    let tree = site.open(spec.root.access, &Ids::of(spec.users), purpose)?;
+    let facts = match &spec.command {
+        // Nothing of the tree counts: a command needs no init, and brings its own environment.
+        Some(command) => TreeFacts {
+            init: (
+                command.argv.first().map(Into::into).unwrap_or_default(),
+                InitKind::Other,
+            ),
+            os: None,
+            machine_id: None,
+            services: Services::default(),
+        },
+        None => tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?,
+    };
+    let own = |name: &str| std::env::var(name).ok();
+    let plan = plan_launch(&file.name, spec, &host, &facts, &key, own);
+    Ok(Prepared {
+        file,
+        host,
+        tree,
+        plan,
+        locks,
+    })
+}
