@@ -272,8 +272,9 @@ impl Builder<'_> {
             .at("cover", path.display())
     }
 
+    /// Over a link rather than over what it leads to, which may have other names that are not meant.
     fn cover_program(&mut self, path: &Path, content: &[u8]) -> Result<(), StepError> {
-        let target = match self.targets.existing(path) {
+        let target = match open_no_follow(self.targets.root.as_fd(), path, OFlag::O_PATH) {
             Err(Errno::ENOENT) => return Ok(()),
             other => other.at("open", path.display())?,
         };
@@ -323,7 +324,11 @@ impl Builder<'_> {
         self.followed.push(file);
         let root = self.targets.root.as_fd();
         let target = match open_no_follow(root, path, OFlag::O_PATH) {
-            Err(Errno::ENOENT) => self.targets.declared(path, Kind::File)?,
+            Err(Errno::ENOENT) => match self.targets.declared(path, Kind::File) {
+                // A tree on a read-only file system: its names stay as they are.
+                Err(err) if err.is(Errno::EROFS) => return Ok(()),
+                other => other?,
+            },
             other => other.at("open", path.display())?,
         };
         self.attach_blank(&source, target.as_fd())

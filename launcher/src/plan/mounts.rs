@@ -444,29 +444,31 @@ impl fmt::Display for MountOp {
                 }
                 write!(f, " on {}", overlay.target.display())
             }
-            MountOp::Bind(bind) => {
-                let attr = Attr {
-                    read_only: bind.read_only,
-                    nosuid: bind.nosuid,
-                    nodev: bind.nodev,
-                    noexec: false,
-                };
-                let missing = match bind.missing {
-                    Missing::Fail => "",
-                    Missing::Skip => " if it exists",
-                    Missing::Create => ", created when missing",
-                };
-                let depth = if bind.recursive { "rbind" } else { "bind" };
-                let idmap = if bind.idmap { ",idmap" } else { "" };
-                let (source, target) = (bind.source.display(), bind.target.display());
-                write!(
-                    f,
-                    "{depth} {source} on {target}{}{idmap}{missing}",
-                    attributes(attr)
-                )
-            }
+            MountOp::Bind(bind) => write_bind(bind, f),
         }
     }
+}
+
+fn write_bind(bind: &Bind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let attr = Attr {
+        read_only: bind.read_only,
+        nosuid: bind.nosuid,
+        nodev: bind.nodev,
+        noexec: false,
+    };
+    let missing = match bind.missing {
+        Missing::Fail => "",
+        Missing::Skip => " if it exists",
+        Missing::Create => ", created when missing",
+    };
+    let depth = if bind.recursive { "rbind" } else { "bind" };
+    let idmap = if bind.idmap { ",idmap" } else { "" };
+    let (source, target) = (bind.source.display(), bind.target.display());
+    write!(
+        f,
+        "{depth} {source} on {target}{}{idmap}{missing}",
+        attributes(attr)
+    )
 }
 
 fn attributes(attr: Attr) -> String {

@@ -135,14 +135,14 @@ impl Line {
     }
 
     fn has(&self, option: &str) -> bool {
+        let name = |found: &str| {
+            found
+                .split_once('=')
+                .map_or(found.len(), |(name, _)| name.len())
+        };
         self.options
             .split(',')
-            .any(|found| found == option || found.strip_prefix("x-").is_some_and(|x| x == option))
-            || self.options.split(',').any(|found| {
-                found
-                    .split_once('=')
-                    .is_some_and(|(name, _)| name == option && option == "loop")
-            })
+            .any(|found| found.get(..name(found)) == Some(option))
     }
 }
 

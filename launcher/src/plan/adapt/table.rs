@@ -412,6 +412,7 @@ const SCRIPTS: &[Rule] = &[
         ],
     ),
     masked("the clock is the host's", &["swclock", "osclock"]),
+    masked("there is no virtual console", &["agetty.tty*"]),
     masked(
         "its mounts are made before the init runs",
         &[
