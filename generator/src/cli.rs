@@ -4,6 +4,7 @@
 //! else; completions are made from them.
 
 mod check;
+mod complete;
 mod create;
 mod enable;
 mod enter;
@@ -104,6 +105,9 @@ enum Verb {
     /// Print all keys of declarations
     #[command(hide = true)]
     Keys,
+    /// Print the names of all declared containers; for completions
+    #[command(hide = true)]
+    Names,
     /// Apply and start what boot wants; for skep.service
     #[command(hide = true)]
     Boot,
@@ -303,7 +307,8 @@ fn dispatch(parsed: CommandLine) -> u8 {
         Verb::Remove(arguments) => remove::remove(&layout, &arguments),
         Verb::Exec(arguments) => enter::exec(&arguments),
         Verb::Shell(arguments) => enter::shell(&arguments),
-        Verb::Completions { shell } => completions(shell),
+        Verb::Completions { shell } => complete::completions(shell),
+        Verb::Names => complete::names(&layout.root),
         Verb::Keys => print_keys(),
     }
 }
@@ -312,13 +317,6 @@ fn dispatch(parsed: CommandLine) -> u8 {
 fn systemd_version() -> Option<u32> {
     let version = async { Systemd::connect().await.ok()?.version().await.ok() };
     zbus::block_on(manager::within(VERSION_LIMIT, version)).flatten()
-}
-
-fn completions(shell: Shell) -> u8 {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut CommandLine::command(), "skep", &mut script);
-    report::print(&String::from_utf8_lossy(&script));
-    OK
 }
 
 /// The key table, one key per line: section, key, systemd version where it matters, help.

@@ -1,7 +1,7 @@
 //! `skep create`: a tree, and with `--declare` a container that has it.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,14 @@ use crate::problem::shown;
 use crate::report;
 use crate::tree::{Interrupts, Making, Source, TREES, TreeError, make};
 
+use super::enable::instantiate;
 use super::unit_set::{apply_one, print_problem};
 use super::{CreateArgs, FAILED, OK};
 
 /// `skep create`
 pub(super) fn create(layout: &Layout, arguments: &CreateArgs) -> u8 {
     let name = arguments.name.as_str();
-    let loaded = load_all(&layout.root, &Facts::of_host(None))
-        .into_iter()
-        .find(|one| one.name == name);
+    let loaded = load(layout, name);
     let made = Source::of(&arguments.from).and_then(|source| {
         let to = target(arguments, loaded.as_ref(), source)?;
         make_at(&to, source, arguments)?;
@@ -38,11 +37,16 @@ pub(super) fn create(layout: &Layout, arguments: &CreateArgs) -> u8 {
         (None, true) => declare(layout, name, &to),
         (None, false) => {
             report::note(&format!(
-                "{name} is not declared yet: write /etc/skep/{name}.container, see skep.container(5)"
+                "{name} is not declared yet: write /etc/skep/{name}.container, see skep.container(5); --declare writes one with all defaults"
             ));
             OK
         }
     }
+}
+
+fn load(layout: &Layout, name: &str) -> Option<Loaded> {
+    let all = load_all(&layout.root, &Facts::of_host(None));
+    all.into_iter().find(|one| one.name == name)
 }
 
 /// Where the tree goes.
@@ -91,15 +95,22 @@ fn mention(loaded: &Loaded, to: &Path) -> u8 {
     OK
 }
 
+/// Writes a declaration, or for an instance the link to its template.
 fn declare(layout: &Layout, name: &str, to: &Path) -> u8 {
-    let file = layout.root.join(format!("etc/skep/{name}.container"));
-    match write(&file, &declaration(name, to)) {
-        Ok(()) => {
+    let declared = instantiate(&layout.root, name).and_then(|link| match link {
+        Some(link) => Ok(link),
+        None => write(layout, name, &declaration(name, to)),
+    });
+    match declared {
+        Ok(file) => {
             report::line(&format!("declared in {}", shown(&file)));
+            if let Some(loaded) = load(layout, name) {
+                mention(&loaded, to);
+            }
             apply_one(layout, name)
         }
-        Err(error) => {
-            report::error_line(&format!("{}: {error}", shown(&file)));
+        Err(message) => {
+            report::error_line(&message);
             FAILED
         }
     }
@@ -116,13 +127,22 @@ fn declaration(name: &str, to: &Path) -> String {
 }
 
 /// Writes a file that nothing has the name of, not even a dangling link.
-fn write(file: &Path, text: &str) -> io::Result<()> {
-    if let Some(directory) = file.parent() {
-        fs::create_dir_all(directory)?;
+fn write(layout: &Layout, name: &str, text: &str) -> Result<PathBuf, String> {
+    let directory = layout.root.join("etc/skep");
+    let file = directory.join(format!("{name}.container"));
+    let written = fs::create_dir_all(&directory).and_then(|()| {
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&file)?
+            .write_all(text.as_bytes())
+    });
+    match written {
+        Ok(()) => Ok(file),
+        Err(error) => Err(format!("{}: {error}", shown(&file))),
     }
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(0o644).open(file);
-    opened?.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -73,35 +73,32 @@ fn enable_one(root: &Path, name: &str) -> Result<String, String> {
     ))
 }
 
-/// Makes an instance that there is not yet: a link to its template.
-fn instantiate(root: &Path, name: &str) -> Result<(), String> {
+/// Makes an instance that there is not yet: a link to its template, which it returns.
+pub(super) fn instantiate(root: &Path, name: &str) -> Result<Option<PathBuf>, String> {
     let Some((prefix, _)) = name::instance(name) else {
-        return Ok(());
+        return Ok(None);
     };
     let all = load_all(root, &Facts::of_host(None));
     let template = format!("{prefix}@");
     let is_template = |one: &&Loaded| one.name == template && one.state != LoadState::Masked;
     let Some(template) = all.iter().find(is_template) else {
-        return Ok(());
+        return Ok(None);
     };
     if all.iter().any(|one| one.name == name) {
-        return Ok(());
+        return Ok(None);
     }
     let directory = root.join("etc/skep");
     let link = directory.join(format!("{name}.container"));
     // Beside the template a relative link; for one elsewhere its path on the host.
-    let to = match template.source.strip_prefix(&directory) {
+    let source = &template.source;
+    let to = match source.strip_prefix(&directory) {
         Ok(file) => file.to_owned(),
-        Err(_) => Path::new("/").join(
-            template
-                .source
-                .strip_prefix(root)
-                .unwrap_or(&template.source),
-        ),
+        Err(_) => Path::new("/").join(source.strip_prefix(root).unwrap_or(source)),
     };
     fs::create_dir_all(&directory)
         .and_then(|()| std::os::unix::fs::symlink(to, &link))
-        .map_err(|error| format!("{}: {error}", shown(&link)))
+        .map_err(|error| format!("{}: {error}", shown(&link)))?;
+    Ok(Some(link))
 }
 
 fn disable_one(root: &Path, name: &str) -> Result<String, String> {

@@ -105,6 +105,22 @@ pub(super) fn come_and_go(host: &Host) -> Result<()> {
         "rm -r /run/systemd/system/skep@.service.d '/run/systemd/system/skep@manage@blue-1.x.service.d'; systemctl daemon-reload",
     )?;
     judged?;
+    // The tree of an instance, and the instance with it; one alone goes, the others stay.
+    host.write("/etc/skep/manage-t@.container", "[Container]\n")?;
+    skep(
+        host,
+        "create manage-t@1 --from /var/lib/machines/busybox --declare",
+    )?
+    .ok()?;
+    sh(
+        host,
+        "test \"$(readlink /etc/skep/manage-t@1.container)\" = manage-t@.container && systemctl start skep@manage-t@1 && systemctl stop skep@manage-t@1",
+    )?;
+    skep(host, "remove manage-t@1 --yes --declaration")?.ok()?;
+    sh(
+        host,
+        "test ! -e /etc/skep/manage-t@1.container && test ! -e /var/lib/machines/manage-t@1 && rm /etc/skep/manage-t@.container",
+    )?;
     fails(host, "start manage@", 2, "is a template")?;
     fails(host, "start manage@none", 1, "manage@none")?;
     // Several writers of one tree are told so, and do not start.
