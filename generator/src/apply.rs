@@ -26,6 +26,7 @@ use crate::manager::{self, Systemd};
 use crate::problem::Problem;
 use crate::ranges::Leases;
 use crate::reconcile::{Action, Plan, World, reconcile};
+use crate::runs;
 use crate::specfile::{SpecDirectory, Written};
 
 pub use boot::{Autostart, autostart};
@@ -148,6 +149,7 @@ pub async fn apply(
     let carried_out =
         execute::execute(systemd, layout, &declarations, &world, &plan, &mut outcome).await;
     sweep(&specs, &declarations, &world, &mut outcome);
+    runs::sweep(layout);
     carried_out?;
     Ok(outcome)
 }

@@ -269,6 +269,7 @@ async fn follower<'a>(
         systemd,
         unit: &unit.name,
         asked: None,
+        times: 0,
     })
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Follower<'a> {
     pub(super) signals: Signals,
     /// The last signal that asked for the end.
     pub(super) asked: Option<i32>,
+    /// How many of them came.
+    pub(super) times: u32,
 }
 
 /// What happened.
@@ -101,16 +103,16 @@ impl Follower<'_> {
         .await
     }
 
-    /// The launcher gets the signal and passes it to the command. Who asks twice for the end wants it now.
+    /// The launcher gets the signal, passes the first one that asks for the end to the command and kills it at the
+    /// second. Should it not even hear that, systemd kills both.
     async fn pass_on(&mut self, signal: i32) {
-        let asks = matches!(signal, libc::SIGINT | libc::SIGTERM);
-        let again = asks && self.asked.is_some();
-        if asks {
+        if matches!(signal, libc::SIGINT | libc::SIGTERM) {
             self.asked = Some(signal);
+            self.times += 1;
         }
-        let sent = match again {
-            true => self.systemd.kill(self.unit, Whom::All, libc::SIGKILL).await,
-            false => self.systemd.kill(self.unit, Whom::Main, signal).await,
+        let sent = match self.times {
+            0..=2 => self.systemd.kill(self.unit, Whom::Main, signal).await,
+            _ => self.systemd.kill(self.unit, Whom::All, libc::SIGKILL).await,
         };
         // It does not run yet: then it shall not.
         if sent.is_err() && signal != libc::SIGWINCH {
