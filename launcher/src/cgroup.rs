@@ -25,6 +25,26 @@ pub struct Payload {
     pub path: PathBuf,
 }
 
+impl Payload {
+    /// Kills every process in it. Without a PID namespace of its own, the end of the first one ends no other.
+    pub fn kill(&self) -> Result<(), StepError> {
+        let path = self.path.join("cgroup.kill");
+        fs::write(&path, "1").at("write", path.display())
+    }
+
+    /// Whether a process is left in it.
+    pub fn is_populated(&self) -> Result<bool, StepError> {
+        let path = self.path.join("cgroup.events");
+        let events = fs::read_to_string(&path).at("read", path.display())?;
+        Ok(events.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Removes it with all that was made below it, once it is empty.
+    pub fn remove(self) {
+        remove_tree(&self.path);
+    }
+}
+
 /// The unit's cgroup directory.
 pub fn unit_dir(host: &HostFacts) -> PathBuf {
     let unit = host

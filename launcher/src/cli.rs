@@ -7,31 +7,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use lexopt::{Arg, Parser, ValueExt};
-use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile};
+use skep_spec::{Content, LAUNCHER};
 
-use crate::exec::parent::{Launched, launch};
-use crate::host::HostFacts;
+use crate::exec::Stdio;
+use crate::exec::parent::{Launched, Running, launch};
 use crate::join::{self, Request};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::take_locks;
-use crate::plan::ids::Ids;
-use crate::plan::{LaunchPlan, plan_launch};
+use crate::prepare::{Prepared, prepare};
+use crate::run::{self, Keep};
 use crate::step::{At, StepError};
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
 use crate::supervise::{notify, supervise};
 use crate::sys::fd::close_from;
-use crate::tree::Tree;
 use crate::{cgroup, log};
 
 const USAGE: &str = "\
 usage: launcher boot NAME | boot --spec FILE
+       launcher run NAME | run --spec FILE [--consume]
        launcher plan NAME | plan --spec FILE|-
        launcher exec NAME [--user UID[:GID]] [--chdir DIR] [--env NAME=VALUE]... -- COMMAND [ARGUMENT...]
        launcher shell NAME [--user UID[:GID]]
 
-Boots one system container that skep(1) declared, or enters it. See skep-launcher(8).
+Boots one system container that skep(1) declared, runs a single command in a new one, or enters one. See skep-launcher(8).
 ";
 
 /// Exit status of a wrong command line.
@@ -42,6 +42,7 @@ const EXIT_CONFIG: u8 = 78;
 
 enum Verb {
     Boot(PathBuf),
+    Run(PathBuf, Keep),
     Plan(PathBuf),
     Enter(Request),
     Help,
@@ -52,6 +53,7 @@ enum Verb {
 pub fn run() -> ExitCode {
     match parse(Parser::from_env()) {
         Ok(Verb::Boot(spec)) => report(boot(&spec)),
+        Ok(Verb::Run(spec, keep)) => run::run(&spec, keep),
         Ok(Verb::Plan(spec)) => report(plan(&spec)),
         Ok(Verb::Enter(request)) => join::run(request),
         Ok(Verb::Help) => {
@@ -86,6 +88,7 @@ fn parse(mut args: Parser) -> Result<Verb, lexopt::Error> {
         Arg::Long("version") => Ok(Verb::Version),
         Arg::Value(verb) => match verb.to_str() {
             Some("boot") => parse_spec_path(&mut args).map(Verb::Boot),
+            Some("run") => parse_run(&mut args),
             Some("plan") => parse_spec_path(&mut args).map(Verb::Plan),
             Some("exec") => parse_request(&mut args, false).map(Verb::Enter),
             Some("shell") => parse_request(&mut args, true).map(Verb::Enter),
@@ -105,6 +108,20 @@ fn parse_spec_path(args: &mut Parser) -> Result<PathBuf, lexopt::Error> {
         }
     }
     path.ok_or_else(|| "a container name is missing".into())
+}
+
+fn parse_run(args: &mut Parser) -> Result<Verb, lexopt::Error> {
+    let (mut path, mut keep) = (None, Keep::Spec);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("consume") => keep = Keep::Nothing,
+            Arg::Long("spec") => path = Some(PathBuf::from(args.value()?)),
+            Arg::Value(name) if path.is_none() => path = Some(run::spec_path(&parse_name(name)?)),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let path = path.ok_or_else(|| lexopt::Error::from("a container name is missing"))?;
+    Ok(Verb::Run(path, keep))
 }
 
 fn parse_name(name: OsString) -> Result<String, lexopt::Error> {
@@ -152,28 +169,6 @@ fn parse_request(args: &mut Parser, shell: bool) -> Result<Request, lexopt::Erro
     Ok(request)
 }
 
-/// What both `boot` and `plan` start with.
-struct Prepared {
-    file: SpecFile,
-    host: HostFacts,
-    tree: Tree,
-    plan: LaunchPlan,
-}
-
-fn prepare(file: SpecFile, spec: &ContainerSpec) -> Result<Prepared, StepError> {
-    let host = HostFacts::gather()?;
-    let tree = Tree::open(spec.root.path.as_deref(), &Ids::of(spec.users))?;
-    let facts = tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?;
-    let own = |name: &str| std::env::var(name).ok();
-    let plan = plan_launch(&file.name, spec, &host, &facts, tree.identity, own);
-    Ok(Prepared {
-        file,
-        host,
-        tree,
-        plan,
-    })
-}
-
 fn boot(path: &Path) -> Result<ExitCode, StepError> {
     // systemd passes nothing above standard error; whoever else does must not reach the guest.
     close_from(3).at("close", "inherited descriptors")?;
@@ -194,9 +189,10 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
     let outcome = {
         let _locks = take_locks(&plan.locks)?;
         let payload = cgroup::prepare(&host, plan.ids.host(0))?;
-        match launch(&plan, &tree, &payload, &signals)? {
+        match launch(&plan, &tree, &payload, &signals, Stdio::Console)? {
             Launched::Stopped => Outcome::Stopped,
-            Launched::Running(running) => {
+            Launched::Running(leader) => {
+                let running = Running::of(leader)?;
                 let publisher = Publisher::new(&plan, &file.id, running.leader.pid.as_raw())?;
                 supervise(&plan, &running, &signals, publisher)?
             }

@@ -10,7 +10,7 @@
 
 mod inside;
 mod pump;
-mod sealed;
+pub(crate) mod sealed;
 
 use std::ffi::OsString;
 use std::fs;
@@ -28,6 +28,7 @@ use crate::host::HostFacts;
 use crate::load::state_dir;
 use crate::log;
 use crate::step::{At, StepError};
+use crate::streams;
 use crate::supervise::publish::start_time;
 use crate::sync::Channel;
 use crate::sys::caps::CapSet;
@@ -95,7 +96,7 @@ fn enter(request: &Request) -> Result<u8, StepError> {
     let (outer, streams) = if terminal {
         (None, None)
     } else {
-        pump::pipes().map(|(a, b)| (Some(a), Some(b)))?
+        streams::pipes().map(|(a, b)| (Some(a), Some(b)))?
     };
     let joiner = match clone3(0, Some(target.cgroup.as_fd()))
         .at("clone into the cgroup of", &request.name)?

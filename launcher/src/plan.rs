@@ -2,6 +2,7 @@
 //!
 //! Computed from the spec, the host's and the tree's facts, without I/O. `exec` walks it and decides nothing.
 
+pub mod command;
 pub mod environment;
 pub mod ids;
 pub mod init;
@@ -11,10 +12,11 @@ pub mod security;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Access, ContainerSpec, Network};
+use skep_spec::{Access, ContainerSpec, Namespace, Network};
 
 use crate::host::HostFacts;
 use crate::lock::Lock;
+use crate::plan::command::CommandPlan;
 use crate::plan::ids::Ids;
 use crate::plan::init::Init;
 use crate::plan::mounts::MountOp;
@@ -47,6 +49,17 @@ pub struct LaunchPlan {
     pub capabilities: CapSet,
     /// `PRETTY_NAME=` of the tree.
     pub os: Option<String>,
+    /// Namespaces that are the host's.
+    pub shared: Vec<Namespace>,
+    /// How the first process runs when it is a single command.
+    pub command: Option<CommandPlan>,
+}
+
+impl LaunchPlan {
+    /// Whether the container has a namespace of this kind of its own.
+    pub fn owns(&self, namespace: Namespace) -> bool {
+        !self.shared.contains(&namespace)
+    }
 }
 
 /// Plans the start of container `name` from the tree with `identity` (device, inode).
@@ -67,11 +80,19 @@ pub fn plan_launch(
         access: spec.root.access,
         ids,
         network: spec.network,
-        mounts: mounts::plan_mounts(spec, &ids, host, tree, &machine_id),
+        mounts: match &spec.command {
+            Some(command) => command::plan_mounts(spec, command, &ids),
+            None => mounts::plan_mounts(spec, &ids, host, tree, &machine_id),
+        },
         hostname: spec.hostname.clone().unwrap_or_else(|| name.to_owned()),
-        init: init::plan_init(spec, host, tree, &machine_id, environment),
+        init: match &spec.command {
+            Some(command) => command::plan_init(spec, command, environment),
+            None => init::plan_init(spec, host, tree, &machine_id, environment),
+        },
         capabilities: security::capabilities(spec.network),
         os: tree.os.clone(),
+        shared: spec.shared.clone(),
+        command: spec.command.as_ref().map(CommandPlan::of),
     }
 }
 
@@ -143,6 +164,9 @@ impl fmt::Display for LaunchPlan {
             "private, loopback only"
         };
         writeln!(f, "network {net}")?;
+        for namespace in &self.shared {
+            writeln!(f, "namespace {namespace:?} of the host")?;
+        }
         for op in &self.mounts {
             writeln!(f, "{op}")?;
         }
@@ -152,7 +176,10 @@ impl fmt::Display for LaunchPlan {
             "capabilities {}",
             security::names(self.capabilities).join(" ")
         )?;
-        write!(f, "{}", self.init)
+        write!(f, "{}", self.init)?;
+        self.command
+            .iter()
+            .try_for_each(|command| write!(f, "{command}"))
     }
 }
 

@@ -3,7 +3,7 @@
 //! `state` decides; this module turns descriptors into its events and its reactions into calls.
 
 pub mod console;
-mod hearing;
+pub mod hearing;
 pub mod notify;
 pub mod publish;
 pub mod signals;

@@ -18,6 +18,7 @@ use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat}
 use skep_spec::{Bind, Missing, Network};
 
 use crate::exec::WORK;
+use crate::exec::explain::explain_filesystem;
 use crate::exec::root::{c_path, explain_idmap};
 use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
@@ -63,16 +64,17 @@ pub fn build(
         builder.apply(op)?;
     }
     if plan.network == Network::Private {
-        loopback_up().at("set up link", "lo")?;
+        set_up_network()?;
     }
     enter(builder.targets.root.as_fd())?;
-    let (Some(console), Some(notify)) = (&builder.console, &builder.notify) else {
-        return Err(StepError::new(
-            "the plan has no console or no notify socket",
-            "",
-        ));
-    };
-    channel.send(&Frame::Built, &[console.as_fd(), notify.as_fd()])
+    let built = [&builder.console, &builder.notify];
+    let built: Vec<_> = built.into_iter().flatten().map(AsFd::as_fd).collect();
+    channel.send(&Frame::Built, &built)
+}
+
+/// Sets up the links of this network namespace.
+pub fn set_up_network() -> Result<(), StepError> {
+    loopback_up().at("set up link", "lo")
 }
 
 /// Makes the built tree the root of every process here, the waiting guest included, and lets go of the host's.
@@ -134,7 +136,8 @@ impl Builder<'_> {
             .map(|(key, value)| (key.as_c_str(), value.as_deref()))
             .collect();
         let mount = new_filesystem(&text(kind)?, &options, attr)
-            .at(&format!("mount {kind} on"), &object)?;
+            .at(&format!("mount {kind} on"), &object)
+            .map_err(|err| explain_filesystem(err, kind))?;
         let target = if is_api(target) {
             self.targets.api_directory(target)?
         } else {

@@ -1,7 +1,8 @@
-//! The future init: from the clone to exec.
+//! The container's first process: from the clone to exec.
 
+use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -15,8 +16,11 @@ use nix::unistd::{
     Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setgroups, sethostname,
 };
 use nix::unistd::{setresgid, setresuid, setsid};
+use skep_spec::Namespace;
 
+use crate::exec::explain::explain_clone;
 use crate::exec::stage::fail;
+use crate::exec::{Stdio, command};
 use crate::plan::LaunchPlan;
 use crate::plan::init::Init;
 use crate::step::{At, StepError};
@@ -27,28 +31,48 @@ use crate::sys::fd::cloexec_from;
 use crate::sys::pty::make_controlling;
 use crate::sys::signal::default_disposition;
 
-/// Becomes the init, or reports why not.
-pub fn run(plan: &LaunchPlan, channel: Channel) -> ! {
-    let error = match become_init(plan, &channel) {
+/// Becomes the init or the command, or reports why not.
+pub fn run(plan: &LaunchPlan, channel: Channel, stdio: Stdio) -> ! {
+    let result = match settle(plan, &channel) {
+        Err(error) => Err(error),
+        Ok(()) => match &plan.command {
+            None => become_init(plan, &channel),
+            Some(command) => command::run(plan, command, &channel, stdio),
+        },
+    };
+    let error = match result {
         Ok(never) => match never {},
         Err(error) => error,
     };
     fail(&channel, error)
 }
 
-fn become_init(
-    plan: &LaunchPlan,
-    channel: &Channel,
-) -> Result<std::convert::Infallible, StepError> {
-    unshare(CloneFlags::CLONE_NEWCGROUP).at("unshare", "cgroup namespace")?;
+/// Takes the last namespaces, and the ids once they are mapped and the tree stands.
+fn settle(plan: &LaunchPlan, channel: &Channel) -> Result<(), StepError> {
+    if plan.owns(Namespace::Cgroup) {
+        unshare(CloneFlags::CLONE_NEWCGROUP)
+            .at("unshare", "cgroup namespace")
+            .map_err(|err| explain_clone(err, libc::CLONE_NEWCGROUP))?;
+    }
     channel.send(&Frame::Unshared, &[])?;
     channel.expect(&Frame::Go)?;
     if plan.ids.namespace {
         take_ids()?;
     }
-    // After the stage has pivoted (pivot_root of a locked root is EINVAL): from here on its mounts are locked, and the
-    // container's own mount and unmount calls stay inside.
-    unshare(CloneFlags::CLONE_NEWNS).at("unshare", "mount namespace")?;
+    if plan.owns(Namespace::Mount) {
+        // After the stage has pivoted (pivot_root of a locked root is EINVAL): from here on its mounts are locked, and
+        // the container's own mount and unmount calls stay inside.
+        unshare(CloneFlags::CLONE_NEWNS)
+            .at("unshare", "mount namespace")
+            .map_err(|err| explain_clone(err, libc::CLONE_NEWNS))?;
+    }
+    if plan.owns(Namespace::Uts) {
+        sethostname(&plan.hostname).at("set host name", &plan.hostname)?;
+    }
+    chdir("/").at("enter", "/")
+}
+
+fn become_init(plan: &LaunchPlan, channel: &Channel) -> Result<Infallible, StepError> {
     mount(
         None::<&str>,
         "/",
@@ -57,8 +81,8 @@ fn become_init(
         None::<&str>,
     )
     .at("make mounts shared below", "/")?;
-    sethostname(&plan.hostname).at("set host name", &plan.hostname)?;
-    open_console()?;
+    setsid().at("start", "session")?;
+    redirect(&open_console()?)?;
     reset_process()?;
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
@@ -71,7 +95,7 @@ fn become_init(
 
 /// A supervisor that died before it was watched cannot end this process any more. There is no other way to see that: the
 /// parent of a PID namespace's first process is always 0.
-fn refuse_orphan(channel: &Channel) -> Result<(), StepError> {
+pub(super) fn refuse_orphan(channel: &Channel) -> Result<(), StepError> {
     let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::ZERO).at("look at", "the supervisor")? {
         0 => Ok(()),
@@ -86,21 +110,24 @@ fn take_ids() -> Result<(), StepError> {
     setresuid(root, root, root).at("set", "user ids")
 }
 
-/// Standard input, output and error become the console, which is also the controlling terminal.
-fn open_console() -> Result<(), StepError> {
-    chdir("/").at("enter", "/")?;
-    setsid().at("start", "session")?;
+/// The console, which becomes the controlling terminal of this session leader.
+pub(super) fn open_console() -> Result<OwnedFd, StepError> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let console =
         nix::fcntl::open("/dev/console", flags, Mode::empty()).at("open", "/dev/console")?;
     make_controlling(console.as_fd()).at("make controlling terminal", "/dev/console")?;
-    dup2_stdin(&console).at("redirect", "standard input")?;
-    dup2_stdout(&console).at("redirect", "standard output")?;
-    dup2_stderr(&console).at("redirect", "standard error")
+    Ok(console)
+}
+
+/// Standard input, output and error become this terminal.
+pub(super) fn redirect(terminal: &OwnedFd) -> Result<(), StepError> {
+    dup2_stdin(terminal).at("redirect", "standard input")?;
+    dup2_stdout(terminal).at("redirect", "standard output")?;
+    dup2_stderr(terminal).at("redirect", "standard error")
 }
 
 /// Undoes what the launcher set for itself: blocked signals, an ignored SIGPIPE, its umask, the host's keyring.
-fn reset_process() -> Result<(), StepError> {
+pub(super) fn reset_process() -> Result<(), StepError> {
     umask(Mode::from_bits_truncate(0o022));
     default_disposition(libc::SIGPIPE).at("reset", "SIGPIPE")?;
     SigSet::empty()
@@ -117,7 +144,7 @@ fn drop_privileges(keep: CapSet) -> Result<(), StepError> {
     limit_permitted(keep).at("set", "capabilities")
 }
 
-fn exec_init(init: &Init) -> Result<std::convert::Infallible, StepError> {
+fn exec_init(init: &Init) -> Result<Infallible, StepError> {
     let text = |text: &str| {
         CString::new(text).map_err(|_| StepError::new("NUL in", format_args!("{text:?}")))
     };

@@ -9,9 +9,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use skep_spec::Namespace;
 
 use crate::cgroup::Payload;
-use crate::exec::stage;
+use crate::exec::explain::explain_clone;
+use crate::exec::{Stdio, stage};
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::supervise::signals::Signals;
@@ -19,6 +21,16 @@ use crate::sync::{Channel, Frame, Received};
 use crate::sys::clone::{Child, Side, clone3};
 use crate::sys::pidfd::send_signal;
 use crate::tree::Tree;
+
+/// A container whose first process has been executed.
+#[derive(Debug)]
+pub struct Leader {
+    /// That process.
+    pub child: Child,
+    /// What the stage made for the supervisor: the console's master when there is a console, then the notify socket when
+    /// there is one.
+    pub built: Vec<OwnedFd>,
+}
 
 /// A container whose init has been executed.
 #[derive(Debug)]
@@ -31,11 +43,28 @@ pub struct Running {
     pub notify: OwnedFd,
 }
 
+impl Running {
+    /// A container that boots has both.
+    pub fn of(leader: Leader) -> Result<Running, StepError> {
+        let Ok([console, notify]) = <[OwnedFd; 2]>::try_from(leader.built) else {
+            return Err(StepError::new(
+                "the plan has no console or no notify socket",
+                "",
+            ));
+        };
+        Ok(Running {
+            leader: leader.child,
+            console,
+            notify,
+        })
+    }
+}
+
 /// How a launch ended.
 #[derive(Debug)]
 pub enum Launched {
-    /// The init runs.
-    Running(Running),
+    /// The first process runs.
+    Running(Leader),
     /// A stop was asked for meanwhile; nothing is left.
     Stopped,
 }
@@ -82,18 +111,28 @@ pub fn launch(
     tree: &Tree,
     payload: &Payload,
     signals: &Signals,
+    stdio: Stdio,
 ) -> Result<Launched, StepError> {
     set_child_subreaper(true).at("become", "subreaper")?;
     let (to_stage, stage_end) = Channel::pair()?;
     let (to_guest, guest_end) = Channel::pair()?;
-    let stage = match clone3(libc::CLONE_NEWNS as u64, None).at("clone", "stage process")? {
+    let flags = if plan.owns(Namespace::Mount) {
+        libc::CLONE_NEWNS
+    } else {
+        0
+    };
+    let cloned_stage = clone3(flags.cast_unsigned().into(), None);
+    let stage = match cloned_stage
+        .at("clone", "stage process")
+        .map_err(|err| explain_clone(err, flags))?
+    {
         Side::Child => {
             drop((to_stage, to_guest));
-            stage::run(plan, tree, payload, stage_end, guest_end)
+            stage::run(plan, tree, payload, stage_end, guest_end, stdio)
         }
         Side::Parent(child) => child,
     };
-    drop((stage_end, guest_end));
+    drop((stage_end, guest_end, stdio));
     let mut crew = Crew {
         known: vec![stage],
         payload,
@@ -113,14 +152,8 @@ pub fn launch(
         write_maps(plan, guest)?;
     }
     to_stage.send(&Frame::Mapped, &[])?;
-    let Some((Frame::Built, fds)) = wait(&to_stage)? else {
+    let Some((Frame::Built, built)) = wait(&to_stage)? else {
         return Ok(Launched::Stopped);
-    };
-    let Ok([console, notify]) = <[OwnedFd; 2]>::try_from(fds) else {
-        return Err(StepError::new(
-            "barrier Built came without console and notify socket",
-            "",
-        ));
     };
     // It has nothing left to do but to reap its builder.
     let stage = crew.known.first().map(|stage| stage.pidfd.as_fd());
@@ -144,7 +177,8 @@ pub fn launch(
     let Some(leader) = crew.known.pop() else {
         return Ok(Launched::Stopped);
     };
-    if exited(&leader) {
+    // A command may be killed as soon as it runs, or kill itself: its status says so.
+    if plan.command.is_none() && exited(&leader) {
         // It died between Go and exec without a word: killed from outside.
         crew.known.push(leader);
         return Err(StepError::new(
@@ -152,10 +186,9 @@ pub fn launch(
             plan.init.path.display(),
         ));
     }
-    Ok(Launched::Running(Running {
-        leader,
-        console,
-        notify,
+    Ok(Launched::Running(Leader {
+        child: leader,
+        built,
     }))
 }
 

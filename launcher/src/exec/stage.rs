@@ -2,17 +2,18 @@
 //! built. Mounts made here are locked for the guest, which later copies them into a namespace of its own.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use skep_spec::Network;
+use skep_spec::{Namespace, Network};
 
 use crate::cgroup::Payload;
-use crate::exec::{builder, guest, root};
+use crate::exec::explain::explain_clone;
+use crate::exec::{Stdio, builder, guest, root};
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
@@ -26,8 +27,9 @@ pub fn run(
     payload: &Payload,
     channel: Channel,
     guest_end: Channel,
+    stdio: Stdio,
 ) -> ! {
-    match stage(plan, tree, payload, &channel, guest_end) {
+    match stage(plan, tree, payload, &channel, guest_end, stdio) {
         Ok(()) => exit_now(0),
         Err(error) => fail(&channel, error),
     }
@@ -45,39 +47,31 @@ fn stage(
     payload: &Payload,
     channel: &Channel,
     guest_end: Channel,
+    stdio: Stdio,
 ) -> Result<(), StepError> {
-    // Nothing mounted here may reach the host, and the modes of what is made are exact.
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )
-    .at("make mounts private below", "/")?;
+    // The modes of what is made are exact.
     umask(Mode::empty());
-    // CLONE_PARENT: the supervisor is to wait for the guest. The cgroup namespace is not in this list: clone3 would take
-    // this process's cgroup as its root, so the guest unshares it once it is in the payload.
-    let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    let flags = flags
-        | if plan.ids.namespace {
-            libc::CLONE_NEWUSER
-        } else {
-            0
-        };
-    let flags = flags
-        | if plan.network == Network::Private {
-            libc::CLONE_NEWNET
-        } else {
-            0
-        };
+    if plan.owns(Namespace::Mount) {
+        // Nothing mounted here may reach the host.
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
+        .at("make mounts private below", "/")?;
+    }
+    // CLONE_PARENT: the supervisor is to wait for the guest.
+    let flags = libc::CLONE_PARENT | namespaces(plan);
     let guest = match clone3(flags.cast_unsigned().into(), Some(payload.fd.as_fd()))
-        .at("clone", "container")?
+        .at("clone", "container")
+        .map_err(|err| explain_clone(err, flags))?
     {
-        Side::Child => guest::run(plan, guest_end),
+        Side::Child => guest::run(plan, guest_end, stdio),
         Side::Parent(child) => child,
     };
-    drop(guest_end);
+    drop((guest_end, stdio));
     channel.send(
         &Frame::Cloned {
             pid: guest.pid.as_raw(),
@@ -86,14 +80,35 @@ fn stage(
     )?;
     channel.expect(&Frame::Mapped)?;
     let userns = user_namespace(plan, &guest)?;
-    let tree_root = root::attach(plan, tree, userns.as_ref().map(AsFd::as_fd))?;
-    build(
-        plan,
-        &guest,
-        channel,
-        userns.as_ref().map(AsFd::as_fd),
-        tree_root,
-    )
+    let userns = userns.as_ref().map(AsFd::as_fd);
+    if plan.owns(Namespace::Mount) {
+        let root = root::attach(plan, tree, userns)?;
+        build(plan, &guest, channel, || {
+            builder::build(plan, userns, root, channel)
+        })
+    } else if plan.network == Network::Private {
+        build(plan, &guest, channel, || {
+            builder::set_up_network()?;
+            channel.send(&Frame::Built, &[])
+        })
+    } else {
+        channel.send(&Frame::Built, &[])
+    }
+}
+
+/// What the guest is cloned with. The mount namespace is not in this list, because the guest takes its own when the tree
+/// stands; nor is the cgroup namespace: clone3 would take this process's cgroup as its root, so the guest unshares it
+/// once it is in the payload.
+fn namespaces(plan: &LaunchPlan) -> libc::c_int {
+    let all = [
+        (plan.ids.namespace, libc::CLONE_NEWUSER),
+        (plan.network == Network::Private, libc::CLONE_NEWNET),
+        (plan.owns(Namespace::Pid), libc::CLONE_NEWPID),
+        (plan.owns(Namespace::Uts), libc::CLONE_NEWUTS),
+        (plan.owns(Namespace::Ipc), libc::CLONE_NEWIPC),
+    ];
+    let own = all.into_iter().filter(|(own, _)| *own);
+    own.fold(0, |flags, (_, flag)| flags | flag)
 }
 
 /// The namespace through which the tree and the binds are mapped; none when ids are the host's.
@@ -112,17 +127,21 @@ fn build(
     plan: &LaunchPlan,
     guest: &Child,
     channel: &Channel,
-    userns: Option<BorrowedFd>,
-    tree_root: OwnedFd,
+    work: impl FnOnce() -> Result<(), StepError>,
 ) -> Result<(), StepError> {
-    let mut namespaces =
-        CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWCGROUP;
-    if plan.network == Network::Private {
-        namespaces |= CloneFlags::CLONE_NEWNET;
+    let all = [
+        (plan.network == Network::Private, CloneFlags::CLONE_NEWNET),
+        (plan.owns(Namespace::Pid), CloneFlags::CLONE_NEWPID),
+        (plan.owns(Namespace::Ipc), CloneFlags::CLONE_NEWIPC),
+        (plan.owns(Namespace::Cgroup), CloneFlags::CLONE_NEWCGROUP),
+    ];
+    let own = all.into_iter().filter(|(own, _)| *own);
+    let namespaces: CloneFlags = own.map(|(_, flag)| flag).collect();
+    if !namespaces.is_empty() {
+        setns(guest.pidfd.as_fd(), namespaces).at("join namespaces of", "the container")?;
     }
-    setns(guest.pidfd.as_fd(), namespaces).at("join namespaces of", "the container")?;
     let builder = match clone3(0, None).at("clone", "builder")? {
-        Side::Child => match builder::build(plan, userns, tree_root, channel) {
+        Side::Child => match work() {
             Ok(()) => exit_now(0),
             Err(error) => fail(channel, error),
         },

@@ -1,6 +1,5 @@
 //! The processes that go in. Both report errors over the barrier socket and never return.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -17,8 +16,10 @@ use nix::unistd::{
     setsid,
 };
 
-use crate::join::{Request, Target, give_up, pump};
+use crate::exec::program::{PATH, Program, STEP, c_string};
+use crate::join::{Request, Target, give_up};
 use crate::step::{At, StepError};
+use crate::streams::{Inner, follow_size};
 use crate::sync::{Channel, Frame};
 use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
 use crate::sys::clone::{Flags, Side, clone3, exit_now};
@@ -27,14 +28,12 @@ use crate::sys::fd::cloexec_from;
 use crate::sys::pty;
 use crate::sys::signal::default_disposition;
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// Joins the container and clones the command's process there.
 pub(super) fn join(
     target: Target,
     request: &Request,
     channel: Channel,
-    streams: Option<pump::Inner>,
+    streams: Option<Inner>,
 ) -> ! {
     let Target {
         leader,
@@ -79,7 +78,7 @@ fn become_command(
     bounding: CapSet,
     request: &Request,
     channel: &Channel,
-    streams: Option<pump::Inner>,
+    streams: Option<Inner>,
 ) -> Result<std::convert::Infallible, StepError> {
     let with_terminal = streams.is_none();
     setsid().at("start", "session")?;
@@ -135,9 +134,7 @@ fn open_terminal() -> Result<(OwnedFd, OwnedFd), StepError> {
     pty::unlock(master.as_fd()).at("unlock", PTMX)?;
     let terminal = pty::peer(master.as_fd()).at("open terminal of", PTMX)?;
     // Before the command can ask: standard input is still the caller's terminal.
-    if let Ok(size) = pty::size(std::io::stdin().as_fd()) {
-        let _ = pty::set_size(master.as_fd(), size);
-    }
+    follow_size(master.as_fd());
     Ok((master, terminal))
 }
 
@@ -168,53 +165,25 @@ fn enter_directory(request: &Request) -> Result<(), StepError> {
 }
 
 fn execute(request: &Request, with_terminal: bool) -> Result<std::convert::Infallible, StepError> {
-    let environment = environment(request, with_terminal)?;
+    let environment = environment(request, with_terminal);
     if request.command.is_empty() {
+        let environment = environment
+            .iter()
+            .map(|entry| c_string(entry.as_bytes()))
+            .collect::<Result<Vec<_>, _>>()?;
         for (path, name) in [(c"/bin/bash", c"-bash"), (c"/bin/sh", c"-sh")] {
             let Err(errno) = execve(path, &[name], &environment);
             if errno != Errno::ENOENT {
-                return Err(errno).at("execute", path.to_string_lossy());
+                return Err(errno).at(STEP, path.to_string_lossy());
             }
         }
-        return Err(Errno::ENOENT).at("execute", "/bin/bash or /bin/sh");
+        return Err(Errno::ENOENT).at(STEP, "/bin/bash or /bin/sh");
     }
-    let argv = request
-        .command
-        .iter()
-        .map(|arg| c_string(arg.as_bytes()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let program = request.command[0].to_string_lossy().into_owned();
-    let search = request
-        .environment
-        .iter()
-        .rev()
-        .find_map(|entry| entry.strip_prefix("PATH="))
-        .unwrap_or(PATH);
-    let candidates: Vec<String> = if program.is_empty() {
-        Vec::new()
-    } else if program.contains('/') {
-        vec![program.clone()]
-    } else {
-        search
-            .split(':')
-            .map(|directory| format!("{directory}/{program}"))
-            .collect()
-    };
-    // As execvp(3): a program that may not be run outweighs one that is not there.
-    let mut failure = Errno::ENOENT;
-    for candidate in candidates {
-        let Err(errno) = execve(&c_string(candidate.as_bytes())?, &argv, &environment);
-        if errno != Errno::ENOENT && errno != Errno::ENOTDIR {
-            failure = errno;
-            if errno != Errno::EACCES {
-                break;
-            }
-        }
-    }
-    Err(failure).at("execute", program)
+    let argv: Vec<_> = request.command.iter().map(|arg| arg.as_bytes()).collect();
+    Program::new(&argv, &environment)?.execute()
 }
 
-fn environment(request: &Request, with_terminal: bool) -> Result<Vec<CString>, StepError> {
+fn environment(request: &Request, with_terminal: bool) -> Vec<String> {
     let mut variables = vec![
         format!("PATH={PATH}"),
         format!("HOME={}", home(request)),
@@ -246,11 +215,4 @@ fn environment(request: &Request, with_terminal: bool) -> Result<Vec<CString>, S
         variables.push(entry.clone());
     }
     variables
-        .iter()
-        .map(|entry| c_string(entry.as_bytes()))
-        .collect()
-}
-
-fn c_string(bytes: &[u8]) -> Result<CString, StepError> {
-    CString::new(bytes).map_err(|_| StepError::new("NUL in", "an argument"))
 }

@@ -13,7 +13,7 @@ use crate::step::{At, StepError};
 use crate::sys::fd::{close_from, is_sealed, memfd, seal};
 
 /// Returns when this is the sealed copy; executes it otherwise.
-pub(super) fn ensure() -> Result<(), StepError> {
+pub(crate) fn ensure() -> Result<(), StepError> {
     const SELF: &str = "/proc/self/exe";
     let mut program = File::open(SELF).at("open", SELF)?;
     if is_sealed(program.as_fd()) {

@@ -69,7 +69,7 @@ pub enum MountOp {
 }
 
 /// Hidden from every container: they tell about the host, or act on it.
-const MASKS: [&str; 14] = [
+pub(super) const MASKS: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -111,40 +111,22 @@ pub fn plan_mounts(
     tree: &TreeFacts,
     machine_id: &str,
 ) -> Vec<MountOp> {
-    let mut ops = vec![filesystem("proc", "/proc", &[], API)];
-    ops.extend(READ_ONLY.map(MountOp::ReadOnly));
-    if spec.network == Network::Private {
-        ops.push(MountOp::Writable("/proc/sys/net"));
-    }
+    let mut ops = Vec::new();
+    plan_proc(spec.network, &mut ops);
     // A boot id of its own, or two boots of the container would look like one to its journal.
     ops.push(MountOp::Cover(
         "/proc/sys/kernel/random/boot_id".into(),
         format!("{}\n", host.boot_id).into_bytes(),
     ));
-    ops.push(filesystem(
-        "sysfs",
-        "/sys",
-        &[],
-        Attr {
-            read_only: true,
-            ..API
-        },
-    ));
-    ops.push(filesystem("cgroup2", "/sys/fs/cgroup", &[], API));
+    ops.push(sysfs());
+    ops.push(cgroups());
     ops.extend(MASKS.map(MountOp::Mask));
     plan_dev(ids, &mut ops);
+    ops.push(message_queues());
+    ops.push(MountOp::Console);
     plan_run(ids, host, machine_id, &mut ops);
     if !keeps_own_tmp(spec, tree) {
-        ops.push(tmpfs(
-            ids,
-            "/tmp",
-            "1777",
-            &[("size", "10%"), ("nr_inodes", "400k")],
-            Attr {
-                noexec: false,
-                ..API
-            },
-        ));
+        ops.push(temporary_files(ids));
     }
     if shares_machine_id(spec.root.path.as_deref(), host, tree.machine_id.as_deref()) {
         ops.extend(own_file(
@@ -158,13 +140,51 @@ pub fn plan_mounts(
         let text = "# The host's table does not apply in a container.\n".to_owned();
         ops.extend(own_file(spec.root.access, "/etc/fstab", text));
     }
+    plan_declared(spec, ids, &mut ops);
+    ops
+}
+
+/// `/proc` of the PID namespace, with its kernel settings read-only.
+pub(super) fn plan_proc(network: Network, ops: &mut Vec<MountOp>) {
+    ops.push(filesystem("proc", "/proc", &[], API));
+    ops.extend(READ_ONLY.map(MountOp::ReadOnly));
+    if network == Network::Private {
+        ops.push(MountOp::Writable("/proc/sys/net"));
+    }
+}
+
+/// `/sys`, which shows the links of the network namespace.
+pub(super) fn sysfs() -> MountOp {
+    let attr = Attr {
+        read_only: true,
+        ..API
+    };
+    filesystem("sysfs", "/sys", &[], attr)
+}
+
+/// The cgroups of the cgroup namespace.
+pub(super) fn cgroups() -> MountOp {
+    filesystem("cgroup2", "/sys/fs/cgroup", &[], API)
+}
+
+/// `/tmp`.
+pub(super) fn temporary_files(ids: &Ids) -> MountOp {
+    let attr = Attr {
+        noexec: false,
+        ..API
+    };
+    let limits = [("size", "10%"), ("nr_inodes", "400k")];
+    tmpfs(ids, "/tmp", "1777", &limits, attr)
+}
+
+/// The declaration's own mounts.
+pub(super) fn plan_declared(spec: &ContainerSpec, ids: &Ids, ops: &mut Vec<MountOp>) {
     ops.extend(
         spec.temporary
             .iter()
             .map(|tmpfs| declared_tmpfs(ids, tmpfs)),
     );
     ops.extend(spec.binds.iter().cloned().map(MountOp::Bind));
-    ops
 }
 
 /// Whether `/tmp` is left to the container: systemd mounts or cleans it as its distribution wants, and could not unmount
@@ -185,7 +205,8 @@ fn own_file(access: Access, path: &str, content: String) -> Option<MountOp> {
     }
 }
 
-fn plan_dev(ids: &Ids, ops: &mut Vec<MountOp>) {
+/// `/dev` without a console.
+pub(super) fn plan_dev(ids: &Ids, ops: &mut Vec<MountOp>) {
     let dev = Attr {
         nodev: false,
         noexec: false,
@@ -241,8 +262,11 @@ fn plan_dev(ids: &Ids, ops: &mut Vec<MountOp>) {
         &[("size", "10%"), ("nr_inodes", "400k")],
         shm,
     ));
-    ops.push(filesystem("mqueue", "/dev/mqueue", &[], API));
-    ops.push(MountOp::Console);
+}
+
+/// POSIX message queues, mq_overview(7): those of the IPC namespace.
+pub(super) fn message_queues() -> MountOp {
+    filesystem("mqueue", "/dev/mqueue", &[], API)
 }
 
 /// `/run`, and `/run/host` as the systemd Container Interface describes it.

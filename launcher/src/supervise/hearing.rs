@@ -9,6 +9,27 @@ use std::os::unix::fs::FileExt;
 
 use nix::libc;
 
+/// What a signal would do to a process if it were no init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// It takes it.
+    Hears,
+    /// It asked not to be told.
+    Ignores,
+    /// It never said anything about it: the default action applies, which the kernel does not take on an init.
+    Default,
+}
+
+/// What process `pid`, an init, would make of `signal` now.
+pub fn hearing(pid: i32, signal: i32) -> Hearing {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    match hears(pid, signal) {
+        true => Hearing::Hears,
+        false if mask(&status, "SigIgn:") & (1 << (signal - 1)) != 0 => Hearing::Ignores,
+        false => Hearing::Default,
+    }
+}
+
 /// Whether process `pid`, an init, would receive `signal` now.
 pub(super) fn hears(pid: i32, signal: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -31,7 +31,10 @@ impl Publisher {
             spec: id.to_owned(),
             leader: leader.unsigned_abs(),
             leader_start: start_time(leader)?,
-            init: plan.init.kind.to_string(),
+            init: match plan.command {
+                Some(_) => "command".to_owned(),
+                None => plan.init.kind.to_string(),
+            },
             os: plan.os.clone(),
             base: plan.ids.picked().then_some(plan.ids.base),
             ready: false,
@@ -63,6 +66,12 @@ impl Publisher {
             .at("write", temporary.display())?;
         file.write_all(&text).at("write", temporary.display())?;
         fs::rename(&temporary, &path).at("write", path.display())
+    }
+
+    /// Removes the file. systemd removes the directory, which is its own in a unit.
+    pub fn withdraw(self) {
+        let _ = fs::remove_file(self.directory.join("state.json"));
+        let _ = fs::remove_dir(self.directory);
     }
 }
 

@@ -14,30 +14,46 @@ pub enum End {
     Killed(i32),
 }
 
+impl End {
+    /// As a shell shows it: the exit status, or 128+N for signal N.
+    pub fn status(self) -> u8 {
+        match self {
+            End::Exited(status) => (status & 0xff) as u8,
+            End::Killed(signal) => 128 + (signal & 0x7f) as u8,
+        }
+    }
+}
+
 /// Reaps a child if it has ended. Unlike nix's waitid it knows real-time signals, too.
 pub fn try_reap(pidfd: BorrowedFd) -> nix::Result<Option<End>> {
     let id = pidfd.as_raw_fd() as libc::id_t;
+    wait_id(libc::P_PIDFD, id, libc::WEXITED | libc::WNOHANG).map(|found| found.map(|(_, end)| end))
+}
+
+/// Reaps any child that has ended. ECHILD: there is none at all.
+pub fn try_reap_any() -> nix::Result<Option<(Pid, End)>> {
+    wait_id(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::__WALL)
+}
+
+fn wait_id(
+    kind: libc::idtype_t,
+    id: libc::id_t,
+    flags: libc::c_int,
+) -> nix::Result<Option<(Pid, End)>> {
     // SAFETY: siginfo_t is plain data, for which zeroes are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: waitid(2) writes one siginfo_t.
-    let ret = unsafe {
-        libc::waitid(
-            libc::P_PIDFD,
-            id,
-            &raw mut info,
-            libc::WEXITED | libc::WNOHANG,
-        )
-    };
+    let ret = unsafe { libc::waitid(kind, id, &raw mut info, flags) };
     super::check(ret.into())?;
     // SAFETY: waitid(2) fills the fields of SIGCHLD, or leaves the zeroes when there is nothing to tell.
     let pid = unsafe { info.si_pid() };
     // SAFETY: as above.
     let status = unsafe { info.si_status() };
-    Ok(match (pid, info.si_code) {
-        (0, _) => None,
-        (_, libc::CLD_EXITED) => Some(End::Exited(status)),
-        _ => Some(End::Killed(status)),
-    })
+    let end = match info.si_code {
+        libc::CLD_EXITED => End::Exited(status),
+        _ => End::Killed(status),
+    };
+    Ok((pid != 0).then_some((Pid::from_raw(pid), end)))
 }
 
 /// A handle of a running process.

@@ -1,0 +1,278 @@
+//! The standard streams of a command: fresh pipes or a terminal on its side, the caller's own files on the other.
+//!
+//! A command never gets a descriptor of the caller, which a hostile one could open anew. Bytes are moved by this process,
+//! for `exec` and `run` alike. They are copied, not spliced: a page of a caller's file must not come within the reach of a
+//! guest, not even for reading.
+
+mod flow;
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{dup2_stdin, dup2_stdout, pipe2};
+
+use crate::step::{At, StepError};
+use crate::streams::flow::{End, Flow, Side};
+use crate::supervise::signals::Signals;
+use crate::sys::pty;
+
+/// What a pipe of ours holds: as much as a process may ask for without a privilege.
+const PIPE_SIZE: i32 = 1 << 20;
+
+/// The command's ends of the pipes.
+#[derive(Debug)]
+pub struct Inner {
+    /// Its standard input.
+    pub input: OwnedFd,
+    /// Its standard output.
+    pub output: OwnedFd,
+    /// Its standard error.
+    pub error: OwnedFd,
+}
+
+/// The caller's ends.
+#[derive(Debug)]
+pub enum Outer {
+    /// Of the pipes.
+    Pipes {
+        /// Written to.
+        input: OwnedFd,
+        /// Read from.
+        output: OwnedFd,
+        /// Read from.
+        error: OwnedFd,
+    },
+    /// The master of the command's terminal.
+    Terminal(OwnedFd),
+}
+
+/// Three pipes: the command gets these instead of the caller's own files.
+pub fn pipes() -> Result<(Outer, Inner), StepError> {
+    let pipe = || -> Result<(OwnedFd, OwnedFd), StepError> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC).at("create", "pipe")?;
+        // The administrator may allow less: the pipe then keeps its size.
+        let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+        Ok((read, write))
+    };
+    let ((in_read, in_write), (out_read, out_write), (err_read, err_write)) =
+        (pipe()?, pipe()?, pipe()?);
+    Ok((
+        Outer::Pipes {
+            input: in_write,
+            output: out_read,
+            error: err_read,
+        },
+        Inner {
+            input: in_read,
+            output: out_write,
+            error: err_write,
+        },
+    ))
+}
+
+/// What one turn brought.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// The process that was watched has ended.
+    pub ended: bool,
+    /// There are signals to take.
+    pub signalled: bool,
+    /// The caller's terminal is gone.
+    pub hung_up: bool,
+}
+
+/// The flows between the caller and the command.
+#[derive(Debug)]
+pub struct Streams {
+    /// Towards the command.
+    input: Flow,
+    /// Towards the caller: output, and errors unless they share a terminal.
+    outputs: Vec<Flow>,
+    /// Of the command's terminal.
+    master: Option<OwnedFd>,
+    raw: Option<Raw>,
+}
+
+impl Streams {
+    /// Joins the caller's standard streams to the command's.
+    pub fn join(outer: Outer) -> Result<Streams, StepError> {
+        let own = |fd: BorrowedFd| fd.try_clone_to_owned().at("duplicate", "standard stream");
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let (input, output, error, master) = match outer {
+            Outer::Pipes {
+                input,
+                output,
+                error,
+            } => (input, output, Some(error), None),
+            Outer::Terminal(master) => (
+                own(master.as_fd())?,
+                own(master.as_fd())?,
+                None,
+                Some(master),
+            ),
+        };
+        let raw = match &master {
+            Some(master) => {
+                follow_size(master.as_fd());
+                Raw::enter()?
+            }
+            None => None,
+        };
+        let input = Flow::new(End::source(own(stdin.as_fd())?)?, End::inner(input)?);
+        let mut outputs = vec![Flow::new(
+            End::inner(output)?,
+            End::sink(own(stdout.as_fd())?)?,
+        )];
+        if let Some(error) = error {
+            outputs.push(Flow::new(
+                End::inner(error)?,
+                End::sink(own(stderr.as_fd())?)?,
+            ));
+        }
+        let_go()?;
+        Ok(Streams {
+            input,
+            outputs,
+            master,
+            raw,
+        })
+    }
+
+    /// Waits until something happens and moves what can be moved.
+    pub fn turn(&mut self, watched: BorrowedFd, signals: &Signals) -> Result<Turn, StepError> {
+        let mut fds = vec![
+            PollFd::new(watched, PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let flows = || std::iter::once(&self.input).chain(&self.outputs);
+        let mut roles = Vec::new();
+        for (index, flow) in flows().enumerate() {
+            for (side, interest) in flow.interests() {
+                roles.push((index, side, fds.len()));
+                fds.push(interest);
+            }
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => return Ok(Turn::default()),
+            other => other.at("wait for", "the command")?,
+        };
+        let awake: Vec<PollFlags> = fds.iter().map(revents).collect();
+        drop(fds);
+        let before = self.input.ended();
+        for (index, side, at) in roles {
+            let flow = match index {
+                0 => &mut self.input,
+                _ => &mut self.outputs[index - 1],
+            };
+            flow.woken(side, awake[at]);
+        }
+        let ended = before.is_none() && self.input.ended() == Some(Side::Source);
+        Ok(Turn {
+            ended: !awake[0].is_empty(),
+            signalled: !awake[1].is_empty(),
+            hung_up: self.raw.is_some() && ended,
+        })
+    }
+
+    /// Passes on what the command wrote before its end. The caller may take it slowly, or never: a stop ends the wait.
+    pub fn finish(mut self, signals: &Signals) -> Result<(), StepError> {
+        // Nobody reads it any more.
+        self.input.close(Side::Sink);
+        for flow in &mut self.outputs {
+            flow.begin_flush();
+        }
+        loop {
+            for flow in &mut self.outputs {
+                flow.flush();
+            }
+            let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            fds.extend(self.outputs.iter().filter_map(Flow::blocked));
+            if fds.len() == 1 {
+                return Ok(());
+            }
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => other.at("wait for", "the reader of the output")?,
+            };
+            let awake: Vec<PollFlags> = fds[1..].iter().map(revents).collect();
+            drop(fds);
+            let waiting = self.outputs.iter_mut();
+            let waiting = waiting.filter(|flow| flow.blocked().is_some());
+            for (flow, flags) in waiting.zip(awake) {
+                flow.woken(Side::Sink, flags);
+            }
+            if signals.stop_requested()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives the command's terminal the size of the caller's.
+    pub fn resize(&self) {
+        if let (Some(master), Some(raw)) = (&self.master, &self.raw)
+            && let Ok(size) = pty::size(raw.terminal.as_fd())
+        {
+            let _ = pty::set_size(master.as_fd(), size);
+        }
+    }
+}
+
+fn revents(fd: &PollFd<'_>) -> PollFlags {
+    fd.revents().unwrap_or(PollFlags::empty())
+}
+
+/// Gives a terminal the size of standard input's. Without a size of its own it stays as it is.
+pub fn follow_size(master: BorrowedFd) {
+    if let Ok(size) = pty::size(std::io::stdin().as_fd()) {
+        let _ = pty::set_size(master, size);
+    }
+}
+
+/// Keeps no hold on the caller's input and output beside the flows: who is at their other end is to see when they close.
+fn let_go() -> Result<(), StepError> {
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .at("open", "/dev/null")?;
+    dup2_stdin(&null).at("let go of", "standard input")?;
+    dup2_stdout(&null).at("let go of", "standard output")
+}
+
+/// Puts the caller's terminal into raw mode until dropped.
+#[derive(Debug)]
+struct Raw {
+    terminal: OwnedFd,
+    before: Termios,
+}
+
+impl Raw {
+    /// None when standard input is no terminal.
+    fn enter() -> Result<Option<Raw>, StepError> {
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            return Ok(None);
+        }
+        let terminal = stdin
+            .as_fd()
+            .try_clone_to_owned()
+            .at("duplicate", "terminal")?;
+        let before = tcgetattr(&terminal).at("read settings of", "terminal")?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(&terminal, SetArg::TCSADRAIN, &raw).at("set up", "terminal")?;
+        Ok(Some(Raw { terminal, before }))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // The terminal may be gone.
+        let _ = tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.before);
+    }
+}
