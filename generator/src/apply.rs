@@ -149,7 +149,10 @@ pub async fn apply(
     let carried_out =
         execute::execute(systemd, layout, &declarations, &world, &plan, &mut outcome).await;
     sweep(&specs, &declarations, &world, &mut outcome);
-    runs::sweep(layout);
+    for name in runs::sweep(layout) {
+        // Its failure was nobody's to read; most have none.
+        let _ = systemd.reset_failed(&crate::unit::run_name(&name)).await;
+    }
     carried_out?;
     Ok(outcome)
 }

@@ -82,7 +82,6 @@ pub fn claim(
 ) -> Result<Claim, ClaimError> {
     let directory = &layout.runs;
     let _all = open_directory(directory).map_err(|error| at(directory, error))?;
-    sweep_held(layout);
     let name = match name {
         Some(name) if is_taken(layout, name) => return Err(ClaimError::Taken(name.to_owned())),
         Some(name) => name.to_owned(),
@@ -119,12 +118,15 @@ pub fn claim(
     }
 }
 
-/// Removes what callers that were killed left behind.
-pub fn sweep(layout: &Layout) {
-    if layout.runs.is_dir()
-        && let Ok(_all) = open_directory(&layout.runs)
-    {
-        sweep_held(layout);
+/// Removes what callers that were killed left behind, and returns the names of their runs, all of which have ended.
+pub fn sweep(layout: &Layout) -> Vec<String> {
+    // Without the lock it is for the next one to do.
+    if !layout.runs.is_dir() {
+        return Vec::new();
+    }
+    match open_directory(&layout.runs) {
+        Ok(_all) => sweep_held(layout),
+        Err(_) => Vec::new(),
     }
 }
 
@@ -153,17 +155,18 @@ fn open_directory(path: &Path) -> io::Result<Flock<File>> {
 }
 
 /// [`sweep`] for those who hold the lock.
-fn sweep_held(layout: &Layout) {
+fn sweep_held(layout: &Layout) -> Vec<String> {
+    let mut swept = Vec::new();
     for (name, path) in files(&layout.runs) {
         let Ok(file) = File::open(&path) else {
             continue;
         };
         let is_left = Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok();
-        if is_left && !layout.states.join(&name).exists() {
-            // Who cannot remove it now leaves it to the next one.
-            let _ = fs::remove_file(path);
+        if is_left && !layout.states.join(&name).exists() && fs::remove_file(path).is_ok() {
+            swept.push(name);
         }
     }
+    swept
 }
 
 /// Spec files of a directory, with the names in their names.
@@ -314,7 +317,7 @@ mod tests {
         fs::create_dir_all(layout.states.join("running")).unwrap();
         // Only the paths outlive their callers.
         let [dead, running] = [dead, running].map(|claim| claim.path.clone());
-        sweep(&layout);
+        assert_eq!(sweep(&layout), ["dead"]);
         assert!(live.path.exists() && running.exists() && !dead.exists());
         assert_eq!(
             fs::metadata(running).unwrap().permissions().mode() & 0o777,

@@ -25,7 +25,7 @@ use crate::exec::parent::{Launched, Leader, launch};
 use crate::exec::program::status_of;
 use crate::join::sealed;
 use crate::load::load_spec;
-use crate::lock::take_locks;
+use crate::lock::{remove_ranges, take_locks};
 use crate::log;
 use crate::plan::LaunchPlan;
 use crate::plan::command::{CommandPlan, First};
@@ -101,10 +101,12 @@ fn set_up_and_run(path: &Path, keep: Keep) -> Result<u8, StepError> {
         fs::remove_file(path).at("remove", path.display())?;
     }
     let prepared = prepare(file, &spec)?;
-    let _locks = take_locks(&prepared.plan.locks)?;
+    let locks = take_locks(&prepared.plan.locks)?;
     let payload = cgroup::prepare(&prepared.host, prepared.plan.ids.host(0))?;
     let result = in_payload(&prepared, &payload, &signals);
     payload.remove();
+    // Each run has a range of its own: the files would pile up.
+    remove_ranges(&prepared.plan.locks, locks);
     result
 }
 

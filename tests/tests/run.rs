@@ -22,9 +22,10 @@ use skep_tests::{
 /// A test on one host.
 type Test = fn(&Host) -> Result<()>;
 
-/// Shell functions that every script has: `r OPTIONS -- CMD` runs with busybox as userland, `q SCRIPT [OPTIONS]` a script.
+/// What every script has: `$R` runs with busybox as userland, and so does `r`, which is a function and has no process
+/// of its own to signal.
 const PRELUDE: &str = "b=/var/lib/machines/busybox; \
-     r() { skep run --expose $b/bin=/bin --expose $b/usr/bin=/usr/bin --expose $b/sbin=/sbin \"$@\"; }; ";
+     R=\"skep run --expose $b/bin=/bin --expose $b/usr/bin=/usr/bin --expose $b/sbin=/sbin\"; r() { $R \"$@\"; }; ";
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[

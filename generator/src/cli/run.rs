@@ -25,8 +25,8 @@ use crate::manager::{self, BusError, Systemd};
 use crate::problem::shown;
 use crate::report;
 use crate::runs::{self, Claim, ClaimError};
-use crate::unit::UnitDraft;
 use crate::unit::run::{Waits, render_run};
+use crate::unit::{UnitDraft, run_name};
 use crate::wanted::Wanted;
 
 use follow::{End, Follower, Until};
@@ -112,6 +112,10 @@ async fn attempt(layout: &Layout, arguments: &RunArgs, held: &Held) -> Result<u8
         false => Waits::Yes,
     };
     let argv = &arguments.command;
+    for name in runs::sweep(layout) {
+        // Its failure was nobody's to read; most have none.
+        let _ = systemd.reset_failed(&run_name(&name)).await;
+    }
     let claim = runs::claim(layout, arguments.name.as_deref(), spec)?;
     let unit = render_run(&claim.name, argv, &claim.path, &properties, waits, version);
     match waits {
@@ -217,12 +221,13 @@ async fn wait_for(
         Err(error) => Err(error),
     };
     terminal.restore();
-    // The unit goes with the connection in any case.
+    // Neither of the two can fail on a unit that needs it, and the status is known.
+    let _ = follower.systemd.reset_failed(&unit.name).await;
     let _ = follower.systemd.release(&unit.name).await;
     remove(claim);
     match ended? {
         Some(End::Status(status)) => Ok(status),
-        Some(End::NotStarted(line) | End::Lost(line)) => Err(line.into()),
+        Some(End::NotStarted(line)) => Err(line.into()),
         None => Ok(OK),
     }
 }
@@ -236,6 +241,7 @@ async fn leave_alone(
     held: &Held,
     quiet: bool,
 ) -> Result<u8, NotRun> {
+    systemd.subscribe().await?;
     let mut follower = follower(systemd, unit, held).await?;
     let started = match follower.systemd.start_run(unit, None).await {
         Ok(_) => follower.follow(Until::Start).await,
@@ -248,8 +254,7 @@ async fn leave_alone(
     remove(claim);
     match started? {
         Some(End::NotStarted(line)) => Err(line.into()),
-        // What ended at once is gone from systemd before it can be asked.
-        Some(End::Status(_) | End::Lost(_)) | None => {
+        Some(End::Status(_)) | None => {
             if !quiet {
                 report::line(&unit.name);
             }

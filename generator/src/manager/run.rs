@@ -81,7 +81,9 @@ impl Systemd {
             .map_err(|error| BusError::of_call("StartTransientUnit", error))
     }
 
-    /// Subscribes to the changes of a unit, which need not exist yet.
+    /// Listens to the changes of a unit, which need not exist yet.
+    ///
+    /// systemd tells them as long as somebody refers to the unit or has subscribed to all units.
     ///
     /// # Errors
     /// As every call.
@@ -95,12 +97,19 @@ impl Systemd {
             .map_err(|error| BusError::Reply(error.to_string()))?;
         let stream = MessageStream::for_match_rule(rule, &self.connection, Some(QUEUE)).await;
         let stream = stream.map_err(|error| BusError::of_call("AddMatch", error))?;
+        Ok(Changes { stream })
+    }
+
+    /// Has systemd tell the changes of all units.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn subscribe(&self) -> Result<(), BusError> {
         let subscribed = self.manager.subscribe().await;
         match subscribed.map_err(|error| BusError::of_call("Subscribe", error)) {
-            Err(BusError::Refused { name, .. }) if name == ALREADY => {}
-            result => result?,
+            Err(BusError::Refused { name, .. }) if name == ALREADY => Ok(()),
+            result => result,
         }
-        Ok(Changes { stream })
     }
 
     /// How far a run has come.

@@ -1,7 +1,9 @@
 //! The unit of a one-off run: `skep-run-NAME.service`.
 //!
-//! Its main process is the launcher, whose exit status is that of the command. The unit goes away by itself, failed or
-//! not; whoever waits for the status holds a reference until it was read.
+//! Its main process is the launcher, whose exit status is that of the command. While somebody waits for the status, a
+//! failure stays until they have read it, as of every unit: a reference alone is not kept where two hundred run at once,
+//! because systemd needs a match rule of the bus for each client it tracks, and dbus-daemon gives it 512 (*measured* on
+//! 257). With nobody waiting the unit goes away by itself.
 
 use std::path::Path;
 
@@ -35,11 +37,12 @@ pub fn render_run(
     systemd: u32,
 ) -> UnitDraft {
     let mut properties = baseline(name, argv, spec, systemd);
+    properties.push(match waits {
+        Waits::Yes => Property::new("AddRef", true.into()),
+        Waits::No => Property::new("CollectMode", "inactive-or-failed".into()),
+    });
     for property in declared {
         merge(&mut properties, property.clone());
-    }
-    if waits == Waits::Yes {
-        properties.push(Property::new("AddRef", true.into()));
     }
     UnitDraft {
         name: run_name(name),
@@ -53,8 +56,6 @@ fn baseline(name: &str, argv: &[String], spec: &Path, systemd: u32) -> Vec<Prope
 
     set("Description", description(argv).into());
     set("Documentation", Value::List(vec!["man:skep(1)".to_owned()]));
-    set("CollectMode", "inactive-or-failed".into());
-
     // Active once the launcher was executed: a unit that never was has not been started.
     set("Type", "exec".into());
     set("ExecStart", Value::Exec(vec![run_command(spec)]));
@@ -143,6 +144,7 @@ mod tests {
         );
         assert_eq!(value(&unit, "Description"), Some(&"sh -c echo\\n1".into()));
         assert_eq!(value(&unit, "AddRef"), Some(&Value::Bool(true)));
+        assert_eq!(value(&unit, "CollectMode"), None);
         assert_eq!(value(&unit, "DelegateSubgroup"), None);
         assert_eq!(value(&unit, "CoredumpReceive"), None);
     }
@@ -155,6 +157,10 @@ mod tests {
         assert_eq!(value(&unit, "TasksMax"), Some(&Value::U64(9)));
         assert_eq!(value(&unit, "MemoryMax"), Some(&Value::U64(1 << 20)));
         assert_eq!(value(&unit, "AddRef"), None);
+        assert_eq!(
+            value(&unit, "CollectMode"),
+            Some(&"inactive-or-failed".into())
+        );
         assert_eq!(value(&unit, "DelegateSubgroup"), Some(&"supervisor".into()));
     }
 

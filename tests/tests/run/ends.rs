@@ -6,7 +6,7 @@ use skep_tests::host::Host;
 use super::{bash, leaving_nothing, prints};
 
 /// `start NAME OPTIONS CMD`: in the background, up when it returns.
-const START: &str = "start() { n=$1; shift; r --name $n \"$@\" & pid=$!; \
+const START: &str = "start() { n=$1; shift; $R --name $n \"$@\" & pid=$!; \
      for i in $(seq 100); do [ -e /run/skep/machine/$n/state.json ] && break; sleep 0.1; done; sleep 0.2; }; ";
 
 pub(super) fn signals(host: &Host) -> Result<()> {
@@ -122,7 +122,7 @@ pub(super) fn no_block(host: &Host) -> Result<()> {
         )?;
         prints(
             host,
-            "r --pid-file /run/run.pid --name pid -- sleep 60 & sleep 1; p=$(cat /run/run.pid); readlink /proc/$p/exe >/dev/null && echo lives; \
+            "$R --pid-file /run/run.pid --name pid -- sleep 60 & sleep 1; p=$(cat /run/run.pid); readlink /proc/$p/exe >/dev/null && echo lives; \
              kill $!; wait $!; echo $?; ls /run/run.pid 2>/dev/null; r --name pid --name x -- true 2>/dev/null; echo $?",
             "lives\n143\n2",
         )?;

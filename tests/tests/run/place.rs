@@ -5,9 +5,9 @@ use skep_tests::host::Host;
 
 use super::{bash, leaving_nothing, prints};
 
-const SOURCES: &str = "mkdir -p /srv/.run/dir/nested && cd /srv/.run && echo file >file && echo below >dir/file \
-     && mount -t tmpfs run /srv/.run/dir/nested && echo nested >dir/nested/file";
-const CLEAR: &str = "umount -l /srv/.run/dir/nested; rm -rf /srv/.run";
+const SOURCES: &str = "mkdir -p /var/lib/machines/.run/dir/nested && cd /var/lib/machines/.run && echo file >file && echo below >dir/file \
+     && mount -t tmpfs run /var/lib/machines/.run/dir/nested && echo nested >dir/nested/file";
+const CLEAR: &str = "umount -l /var/lib/machines/.run/dir/nested; rm -rf /var/lib/machines/.run";
 
 pub(super) fn shares(host: &Host) -> Result<()> {
     host.sh(SOURCES)?.ok()?;
@@ -20,22 +20,22 @@ fn shares_of(host: &Host) -> Result<()> {
     for (script, want) in [
         // Read-only to the bottom, files and directories; relative paths; made targets.
         (
-            "cd /srv/.run; r --expose dir=/deep/er/dir --expose ./file=/deep/file -- sh -c 'cat /deep/file /deep/er/dir/file /deep/er/dir/nested/file; \
+            "cd /var/lib/machines/.run; r --expose dir=/deep/er/dir --expose ./file=/deep/file -- sh -c 'cat /deep/file /deep/er/dir/file /deep/er/dir/nested/file; \
              for f in /deep/file /deep/er/dir/x /deep/er/dir/nested/x; do { echo x >>$f; } 2>&1 | grep -o Read-only.*; done'",
             "file\nbelow\nnested\nRead-only file system\nRead-only file system\nRead-only file system",
         ),
         // Written through, with the ids of the caller.
         (
-            "r --share /srv/.run/dir=/d -- sh -c 'echo new >/d/new; echo new >/d/nested/new'; cd /srv/.run/dir; cat new nested/new; stat -c %u:%g new nested/new",
+            "r --share /var/lib/machines/.run/dir=/d -- sh -c 'echo new >/d/new; echo new >/d/nested/new'; cd /var/lib/machines/.run/dir; cat new nested/new; stat -c %u:%g new nested/new",
             "new\nnew\n0:0\n0:0",
         ),
         (
-            "mkdir -m 777 /srv/.run/all; r --uid 1234 --share /srv/.run/all=/d -- touch /d/mine; stat -c %u:%g /srv/.run/all/mine",
+            "mkdir -m 777 /var/lib/machines/.run/all; r --uid 1234 --share /var/lib/machines/.run/all=/d -- touch /d/mine; stat -c %u:%g /var/lib/machines/.run/all/mine",
             "1234:1234",
         ),
         // The same target twice.
         (
-            "r --share /srv/.run/dir=/d --expose /srv/.run/file=/d -- true 2>&1; echo $?",
+            "r --share /var/lib/machines/.run/dir=/d --expose /var/lib/machines/.run/file=/d -- true 2>&1; echo $?",
             "--expose: something else is mounted at \"/d\" already\n125",
         ),
         // What would hand the host over.
@@ -63,20 +63,20 @@ fn shares_of(host: &Host) -> Result<()> {
 }
 
 pub(super) fn like(host: &Host) -> Result<()> {
-    let text = "[Container]\nRoot=/var/lib/machines/busybox\nBind=/etc/hostname:/shown\nBindReadOnly=/etc:/e\n\
+    let text = "[Container]\nRoot=/var/lib/machines/busybox\nBind=/var/lib/machines/busybox/etc/hosts:/shown\nBindReadOnly=/var/lib/machines/busybox/etc:/e\n\
          Environment=FROM=declaration\n[Service]\nMemoryMax=123M\n";
     host.write("/etc/skep/run-like.container", text)?;
     host.write("/etc/skep/run-wrong.container", "[Container]\nBnd=/x\n")?;
     let judged = leaving_nothing(host, || {
         for (script, want) in [
             (
-                "skep run --like run-like -- sh -c 'echo $FROM; cmp /shown /e/hostname && echo x >/changed && echo same'; ls $b/changed 2>/dev/null",
+                "skep run --like run-like -- sh -c 'echo $FROM; cmp /shown /e/hosts && echo x >/changed && echo same'; ls $b/changed 2>/dev/null",
                 "declaration\nsame",
             ),
             // The command line wins over the declaration, and adds.
             (
-                "echo own >/tmp/own; skep run --like run-like --env FROM=line --expose /tmp/own=/shown -- sh -c 'cat /shown; echo $FROM; ls /e/hostname'; rm /tmp/own",
-                "own\nline\n/e/hostname",
+                "echo own >/var/lib/machines/.own; skep run --like run-like --env FROM=line --expose /var/lib/machines/.own=/shown -- sh -c 'cat /shown; echo $FROM; ls /e/hosts'; rm /var/lib/machines/.own",
+                "own\nline\n/e/hosts",
             ),
             (
                 "skep run --like run-like --name limited -- sleep 30 & sleep 1; systemctl show --value -p MemoryMax skep-run-limited; kill $!; wait",
@@ -98,7 +98,7 @@ pub(super) fn like(host: &Host) -> Result<()> {
 /// A store of a few items, made by hand.
 pub(super) fn closure(host: &Host) -> Result<()> {
     let hash = "0123456789abcdfghijklmnpqrsvwxyz";
-    let store = "/var/lib/run-store";
+    let store = "/var/lib/machines/.store";
     host.sh(&format!(
         "mkdir -p {store}/{hash}-shell/bin {store}/{hash}-other {store}/{hash}-data; \
          cp /usr/bin/busybox {store}/{hash}-shell/bin/sh; echo data >{store}/{hash}-data/file"
@@ -108,15 +108,11 @@ pub(super) fn closure(host: &Host) -> Result<()> {
     host.write("/run/run-list", &list)?;
     let judged = leaving_nothing(host, || {
         let script = format!(
-            "/bin/sh -c 'exec {store}/{hash}-shell/bin/sh'; for c in \"$(cat /run/run-list)\" @/run/run-list; do \
-             skep run --closure \"$c\" -- {store}/{hash}-shell/bin/sh -c 'busybox() {{ {store}/{hash}-shell/bin/sh \"$@\"; }}; \
-             cd {store}; echo *; read x <{hash}-data/file; echo $x; {{ echo x >{hash}-data/file; }} 2>/dev/null || echo refused; cd /; echo var/lib/*'; done",
+            "for c in \"$(cat /run/run-list)\" @/run/run-list; do skep run --closure \"$c\" -- {store}/{hash}-shell/bin/sh -c \
+             'cd {store}; echo *; read x <{hash}-data/file; echo $x; {{ echo x >{hash}-data/file; }} 2>/dev/null || echo refused; cd /; echo var/lib/machines/.s*'; done",
         );
-        let script = script
-            .trim_start_matches(|c| c != ';')
-            .trim_start_matches("; ");
-        let once = format!("{hash}-data {hash}-shell\ndata\nrefused\nvar/lib/run-store");
-        prints(host, script, &format!("{once}\n{once}"))?;
+        let once = format!("{hash}-data {hash}-shell\ndata\nrefused\nvar/lib/machines/.store");
+        prints(host, &script, &format!("{once}\n{once}"))?;
         prints(
             host,
             "skep run --closure /etc/passwd -- true 2>&1; echo $?; skep run --closure @/none -- true 2>&1; echo $?",
@@ -130,7 +126,7 @@ pub(super) fn closure(host: &Host) -> Result<()> {
 
 /// Closures of desktop programs have thousands of items.
 pub(super) fn thousands(host: &Host) -> Result<()> {
-    let store = "/var/lib/run-many";
+    let store = "/var/lib/machines/.many";
     host.sh(&format!(
         "mkdir -p {store}; cd {store}; for n in $(seq -f %032.0f 3000); do echo $n-item; done | xargs mkdir; ls -d {store}/* >/run/run-list"
     ))?
@@ -169,16 +165,14 @@ pub(super) fn namespaces(host: &Host) -> Result<()> {
             ("pid,uts", "pid uts"),
             ("none", ""),
         ] {
-            let program = if list.contains("mount") && !list.starts_with('-')
-                || list.starts_with("all")
-                || list.starts_with('-') && list != "-mount"
-            {
-                "r"
-            } else {
-                "skep run"
-            };
+            let mounts = list == "all"
+                || list == "mount"
+                || list.contains(",mount")
+                || list.starts_with('-') && list != "-mount";
+            let program = if mounts { "r" } else { "skep run" };
             let script = format!(
-                "{program} --namespaces {list} -- sh -c 'for n in user mnt pid net ipc uts cgroup; do echo $n $(readlink /proc/self/ns/$n); done'"
+                "{program} --no-block --quiet --name ns --namespaces {list} -- sleep 60; p=$(grep -o '\"leader\":[0-9]*' /run/skep/machine/ns/state.json | cut -d: -f2); \
+                 for n in user mnt pid net ipc uts cgroup; do echo $n $(readlink /proc/$p/ns/$n); done; systemctl stop skep-run-ns"
             );
             let got = bash(host, &script)?.ok()?;
             let differing: Vec<&str> = got

@@ -34,7 +34,7 @@ pub(super) fn odd_ones(host: &Host) -> Result<()> {
                 "out\nerr",
             ),
             (
-                "r -- yes | head -n 1; [ ${PIPESTATUS[0]} = 141 ] && echo 141",
+                "r --init -- yes | head -n 1; echo ${PIPESTATUS[0]}",
                 "y\n141",
             ),
             ("yes | r -- head -n 1; echo ${PIPESTATUS[1]}", "y\n0"),

@@ -15,7 +15,7 @@ use crate::manager::{self, BusError, Changes, RunState, Systemd, Verb, Whom};
 use super::signals::Signals;
 
 /// How often is asked without a reason: a change may have been missed.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(2);
 
 /// How long a restart of the bus or of systemd may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,8 +33,6 @@ pub(super) enum End {
     Status(u8),
     /// It never ran.
     NotStarted(String),
-    /// Nobody can say.
-    Lost(String),
 }
 
 /// What to wait for.
@@ -160,16 +158,15 @@ impl Follower<'_> {
         }
         match state.code {
             EXITED => End::Status(u8::try_from(state.status).unwrap_or(u8::MAX)),
+            // Ended by systemd before it had a process.
             0 => self.gone(),
             _ => End::Status(of_signal(state.status)),
         }
     }
 
+    /// A unit is gone before its state was read when the bus was, and only if it did not fail: what failed stays.
     fn gone(&self) -> End {
-        End::Lost(format!(
-            "{} ended while systemd could not be reached; its exit status is lost",
-            self.unit
-        ))
+        End::Status(self.asked.map_or(0, of_signal))
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn request(
         spec.network = Network::Host;
     }
     spec.shared = shared(&kinds);
-    spec.command = Some(command(arguments, around));
+    spec.command = Some(command(arguments, &kinds, around));
     let mut properties = like.map(limits).unwrap_or_default();
     for property in read.properties {
         properties.retain(|other| other.name != property.name);
@@ -477,13 +477,15 @@ fn shared(kinds: &BTreeSet<Kind>) -> Vec<Namespace> {
     .collect()
 }
 
-fn command(arguments: &RunArgs, around: &Around<'_>) -> Command {
+fn command(arguments: &RunArgs, kinds: &BTreeSet<Kind>, around: &Around<'_>) -> Command {
     let uid = arguments.uid.unwrap_or(0);
+    // The kernel spares the first process of a PID namespace the default action of signals: Ctrl-C would do nothing.
+    let types_signals = around.streams == Streams::Terminal && kinds.contains(&Kind::Pid);
     Command {
         argv: arguments.command.clone(),
         user: (uid, arguments.gid.unwrap_or(uid)),
         directory: arguments.chdir.as_ref().map(PathBuf::from),
-        init: arguments.init,
+        init: arguments.init || types_signals,
         pid_file: arguments
             .pid_file
             .as_deref()
