@@ -72,7 +72,7 @@ fn prints(host: &Host, script: &str, want: &str) -> Result<()> {
 /// Does `work` and fails unless nothing is left of it: no unit, spec file, cgroup, mount, process or lease.
 fn leaving_nothing(host: &Host, work: impl FnOnce() -> Result<()>) -> Result<()> {
     const LEFT: &str = "systemctl list-units --all --plain --no-legend 'skep-run-*'; \
-         [ ! -d /run/skep/run ] || ls -A /run/skep/run; cat /var/lib/skep/ids 2>/dev/null || true; \
+         [ ! -d /run/skep/run ] || ls -A /run/skep/run; grep '^r[0-9a-f]* ' /var/lib/skep/ids || true; \
          ls -A /run/systemd/nspawn-uid 2>/dev/null || true";
     let before = (host.snapshot()?, host.sh(LEFT)?.ok()?);
     work()?;

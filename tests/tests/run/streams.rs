@@ -39,7 +39,7 @@ pub(super) fn odd_ones(host: &Host) -> Result<()> {
             ),
             ("yes | r -- head -n 1; echo ${PIPESTATUS[1]}", "y\n0"),
             (
-                "(sleep 2) | timeout 20 bash -c 'skep run --expose /usr/bin/busybox=/bin/true -- /bin/true'; echo ${PIPESTATUS[1]}",
+                "(sleep 2) | timeout 20 bash -c 'skep run --expose /var/lib/machines/busybox/bin=/bin -- true'; echo ${PIPESTATUS[1]}",
                 "0",
             ),
             (

@@ -69,7 +69,7 @@ pub(super) fn request(
     let users = users(like, &kinds);
     let (assignments, sources) = assignments(arguments, users, around, &mut problems);
     let read = read(arguments, assignments, facts, &mut problems);
-    let root = root(arguments, like, around);
+    let root = root(arguments, like, &kinds, around);
     let environment = environment(arguments, around, &mut problems);
     let (Some(read), true) = (read, problems.is_empty()) else {
         return Err(problems);
@@ -349,10 +349,17 @@ fn read(
     }
 }
 
-fn root(arguments: &RunArgs, like: Option<&Wanted>, around: &Around<'_>) -> Root {
+fn root(
+    arguments: &RunArgs,
+    like: Option<&Wanted>,
+    kinds: &BTreeSet<Kind>,
+    around: &Around<'_>,
+) -> Root {
     let access = match (arguments.read_only, arguments.writable) {
         (true, _) => Access::ReadOnly,
         (_, true) => Access::Write,
+        // The host's own files are as they are.
+        _ if !kinds.contains(&Kind::Mount) => Access::Write,
         _ => Access::Ephemeral,
     };
     if let Some(like) = like {

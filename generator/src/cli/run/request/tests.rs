@@ -138,6 +138,7 @@ fn namespaces_that_are_left_out_are_the_hosts() {
     assert_eq!(none.users, Users::Host);
     assert_eq!(none.network, Network::Host);
     assert_eq!(none.shared.len(), 5);
+    assert_eq!(none.root.access, Access::Write);
     let network = spec(&["--network", "--namespaces=all"]);
     assert_eq!(network.network, Network::Host);
     assert!(network.shared.is_empty());
