@@ -1,8 +1,7 @@
 //! The standard streams of a command: fresh pipes or a terminal on its side, the caller's own files on the other.
 //!
 //! A command never gets a descriptor of the caller, which a hostile one could open anew. Bytes are moved by this process,
-//! for `exec` and `run` alike. They are copied, not spliced: a page of a caller's file must not come within the reach of a
-//! guest, not even for reading.
+//! for `exec` and `run` alike.
 
 mod flow;
 
@@ -124,12 +123,12 @@ impl Streams {
             None => None,
         };
         let input = Flow::new(End::source(own(stdin.as_fd())?)?, End::inner(input)?);
-        let mut outputs = vec![Flow::new(
+        let mut outputs = vec![Flow::outwards(
             End::inner(output)?,
             End::sink(own(stdout.as_fd())?)?,
         )];
         if let Some(error) = error {
-            outputs.push(Flow::new(
+            outputs.push(Flow::outwards(
                 End::inner(error)?,
                 End::sink(own(stderr.as_fd())?)?,
             ));

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::libc;
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{read, write};
@@ -46,6 +46,16 @@ pub(super) enum Side {
 pub(super) struct End {
     fd: OwnedFd,
     way: Way,
+    kind: Kind,
+}
+
+/// What an end is, as far as bytes can be moved without a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A pipe that never blocks this process.
+    Pipe,
+    /// Anything else.
+    Other,
 }
 
 impl End {
@@ -54,10 +64,21 @@ impl End {
         let flags = fcntl(&fd, FcntlArg::F_GETFL).at("read flags of", "pipe")?;
         let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
         fcntl(&fd, FcntlArg::F_SETFL(flags)).at("set flags of", "pipe")?;
-        Ok(End {
+        let kind = fstat(&fd).at("stat", "pipe")?.st_mode & libc::S_IFMT;
+        Ok(End::plain(fd, kind))
+    }
+
+    /// A non-blocking one, or a file that never blocks.
+    fn plain(fd: OwnedFd, kind: libc::mode_t) -> End {
+        let kind = match kind {
+            libc::S_IFIFO => Kind::Pipe,
+            _ => Kind::Other,
+        };
+        End {
             fd,
             way: Way::Plain,
-        })
+            kind,
+        }
     }
 
     /// The caller's, to read from.
@@ -84,23 +105,28 @@ impl End {
             (libc::S_IFSOCK, _) => End {
                 fd,
                 way: Way::Socket,
+                kind: Kind::Other,
             },
-            (_, false) => End {
-                fd,
-                way: Way::Plain,
-            },
+            (_, false) => End::plain(fd, kind),
             // It fails for a pipe whose other end is closed: there is nothing to wait for then.
             (_, true) => match opened_anew() {
-                Ok(fd) => End {
-                    fd,
-                    way: Way::Plain,
-                },
+                Ok(fd) => End::plain(fd, kind),
                 Err(_) => End {
                     fd,
                     way: Way::Small,
+                    kind: Kind::Other,
                 },
             },
         })
+    }
+
+    /// Whether nothing is to be read now.
+    fn is_drained(&self) -> bool {
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) != Ok(1)
+            || !fds[0]
+                .revents()
+                .is_some_and(|flags| flags.contains(PollFlags::POLLIN))
     }
 
     fn read(&self, bytes: &mut [u8]) -> nix::Result<usize> {
@@ -134,6 +160,19 @@ pub(super) struct Flow {
     /// How many bytes may still be read, once the command has ended.
     left: usize,
     ended: Option<Side>,
+    /// Bytes go from pipe to pipe without a copy.
+    splice: Splice,
+}
+
+/// Whether a flow splices, splice(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Splice {
+    /// It copies.
+    No,
+    /// It does, and waits for the source.
+    Source,
+    /// It does, and waits for the sink: the source had something that found no room.
+    Sink,
 }
 
 impl Flow {
@@ -146,6 +185,20 @@ impl Flow {
             filled: 0,
             left: usize::MAX,
             ended: None,
+            splice: Splice::No,
+        }
+    }
+
+    /// Towards the caller: without a copy if possible. The other way there is none, since a page of a caller's file must
+    /// not come within the reach of a guest.
+    pub(super) fn outwards(source: End, sink: End) -> Flow {
+        let splice = match (source.kind, sink.kind) {
+            (Kind::Pipe, Kind::Pipe) => Splice::Source,
+            _ => Splice::No,
+        };
+        Flow {
+            splice,
+            ..Flow::new(source, sink)
         }
     }
 
@@ -166,10 +219,15 @@ impl Flow {
         self.taken == self.filled
     }
 
+    /// Whether something waits for the sink.
+    fn wants_room(&self) -> bool {
+        self.splice == Splice::Sink || !self.is_empty()
+    }
+
     /// What to wait for: input while nothing is held, else room for it. The sink is always watched for its end, which
     /// the source's writer is to notice.
     pub(super) fn interests(&self) -> impl Iterator<Item = (Side, PollFd<'_>)> {
-        let empty = self.is_empty();
+        let empty = !self.wants_room();
         let source = self.source.as_ref().filter(|_| empty);
         let source = source.map(|end| PollFd::new(end.fd.as_fd(), PollFlags::POLLIN));
         let room = if empty {
@@ -187,6 +245,12 @@ impl Flow {
     pub(super) fn woken(&mut self, side: Side, flags: PollFlags) {
         match side {
             _ if flags.is_empty() => {}
+            Side::Source if self.splice != Splice::No => {
+                let _ = self.splice_once(Splice::Sink);
+            }
+            Side::Sink if flags.contains(PollFlags::POLLOUT) && self.splice != Splice::No => {
+                let _ = self.splice_once(Splice::Source);
+            }
             Side::Source => {
                 self.fill();
                 // A blocking sink is written to only when it has room.
@@ -197,6 +261,28 @@ impl Flow {
             Side::Sink if flags.contains(PollFlags::POLLOUT) => self.drain(),
             Side::Sink => self.close(Side::Sink),
         }
+    }
+
+    /// Moves once; whether there was something, be it the end. When nothing moved although one end woke, the other one
+    /// is what holds it up: `otherwise`.
+    fn splice_once(&mut self, otherwise: Splice) -> bool {
+        let (Some(source), Some(sink)) = (&self.source, &self.sink) else {
+            return false;
+        };
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        match splice(&source.fd, None, &sink.fd, None, LEFT_OVER, flags) {
+            Ok(length @ 1..) => {
+                self.left = self.left.saturating_sub(length);
+                self.splice = Splice::Source;
+            }
+            Ok(0) => self.close(Side::Source),
+            Err(Errno::EAGAIN | Errno::EINTR) => {
+                self.splice = otherwise;
+                return false;
+            }
+            Err(_) => self.close(Side::Sink),
+        }
+        true
     }
 
     /// Reads once into the empty buffer; whether there was something, be it the end.
@@ -252,6 +338,15 @@ impl Flow {
 
     /// Moves until the sink has no room or nothing is left.
     pub(super) fn flush(&mut self) {
+        while self.splice != Splice::No {
+            // Which end holds it up is not known: an empty source ends the flush, a full sink is waited for.
+            if self.left == 0 || !self.splice_once(Splice::Sink) {
+                if self.source.as_ref().is_none_or(End::is_drained) || self.left == 0 {
+                    self.splice = Splice::Source;
+                }
+                return;
+            }
+        }
         let small = |sink: &End| sink.way == Way::Small;
         loop {
             if !self.is_empty() && !self.sink.as_ref().is_some_and(small) {
@@ -265,7 +360,7 @@ impl Flow {
 
     /// The sink, while a flush waits for it.
     pub(super) fn blocked(&self) -> Option<PollFd<'_>> {
-        let sink = self.sink.as_ref().filter(|_| !self.is_empty())?;
+        let sink = self.sink.as_ref().filter(|_| self.wants_room())?;
         Some(PollFd::new(sink.fd.as_fd(), PollFlags::POLLOUT))
     }
 }

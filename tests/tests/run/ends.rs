@@ -73,9 +73,9 @@ pub(super) fn killed_client(host: &Host) -> Result<()> {
             &format!(
                 "{START}start orphan sleep 60; kill -KILL $pid; wait $pid 2>/dev/null; sleep 0.5; \
                  systemctl is-active skep-run-orphan; skep exec orphan -- hostname; ls /run/skep/run; \
-                 systemctl stop skep-run-orphan; systemctl is-active skep-run-orphan; r -- true; ls -A /run/skep/run"
+                 systemctl stop skep-run-orphan; systemctl is-active skep-run-orphan; r -- true; systemctl is-active skep-run-orphan; ls -A /run/skep/run"
             ),
-            "active\norphan\norphan.json\ninactive",
+            "active\norphan\norphan.json\nfailed\ninactive",
         )
     })
 }
@@ -107,9 +107,9 @@ pub(super) fn no_block(host: &Host) -> Result<()> {
     leaving_nothing(host, || {
         prints(
             host,
-            "r --no-block --name later -- sh -c 'echo to the journal; sleep 2; exit 3'; ls -A /run/skep/run; skep exec later -- hostname; \
+            "m=mark-$RANDOM$RANDOM; r --no-block --name later -- sh -c \"echo $m; sleep 2; exit 3\"; ls -A /run/skep/run; skep exec later -- hostname; \
              for i in $(seq 50); do systemctl is-active -q skep-run-later || break; sleep 0.1; done; sleep 0.5; journalctl --sync; \
-             journalctl -q -o cat -t later | grep -c 'to the journal'",
+             journalctl -q -o cat -t later | grep -cx $m",
             "skep-run-later.service\nlater\n1",
         )?;
         // Limits are those of any unit, and `skep list` has no runs.
