@@ -43,7 +43,7 @@ pub(super) fn signals(host: &Host) -> Result<()> {
             ),
             // Before the command runs.
             (
-                "r sleep 60 & pid=$!; sleep 0.02; kill $pid; wait $pid; s=$?; [ $s = 143 ] && echo $s",
+                "$R sleep 60 & pid=$!; sleep 0.02; kill $pid; wait $pid; s=$?; [ $s = 143 ] && echo $s",
                 "143",
             ),
         ] {

@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// `CLD_EXITED` of waitid(2); what else ends a process is a signal.
 const EXITED: i32 = 1;
 
+/// Exit statuses of systemd's own, for a process that it could not execute: systemd.exec(5).
+const OF_SYSTEMD: std::ops::RangeInclusive<i32> = 200..=245;
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -147,19 +150,17 @@ impl Follower<'_> {
     }
 
     fn end(&self, state: &RunState) -> End {
-        if !state.was_active {
-            return match self.asked {
-                Some(signal) => End::Status(of_signal(signal)),
-                None => End::NotStarted(format!(
-                    "{} could not be started: {}, status {}; \"journalctl -u {}\" may say more",
-                    self.unit, state.result, state.status, self.unit
-                )),
-            };
-        }
-        match state.code {
-            EXITED => End::Status(u8::try_from(state.status).unwrap_or(u8::MAX)),
-            // Ended by systemd before it had a process.
-            0 => self.gone(),
+        // systemd 252 may see the end before it sees that the launcher was executed: having been active proves that it
+        // was, but not the other way round.
+        let is_own = state.was_active || !OF_SYSTEMD.contains(&state.status);
+        match (state.code, self.asked) {
+            (EXITED, _) if is_own => End::Status(u8::try_from(state.status).unwrap_or(u8::MAX)),
+            (0, None) if state.was_active => self.gone(),
+            (0 | EXITED, Some(signal)) => End::Status(of_signal(signal)),
+            (0 | EXITED, None) => End::NotStarted(format!(
+                "{} could not be started: {}, status {}; \"journalctl -u {}\" may say more",
+                self.unit, state.result, state.status, self.unit
+            )),
             _ => End::Status(of_signal(state.status)),
         }
     }
