@@ -27,6 +27,7 @@ use crate::manager::{self, Systemd};
 use crate::problem::Problem;
 use crate::ranges::Leases;
 use crate::reconcile::{Action, Plan, World, reconcile};
+use crate::runs;
 use crate::specfile::{SpecDirectory, Written};
 
 pub use boot::{Autostart, autostart};
@@ -150,6 +151,10 @@ pub async fn apply(
     let carried_out =
         execute::execute(systemd, layout, &declarations, &world, &plan, &mut outcome).await;
     sweep(&specs, &declarations, &world, &mut outcome);
+    for name in runs::sweep(layout) {
+        // Its failure was nobody's to read; most have none.
+        let _ = systemd.reset_failed(&crate::unit::run_name(&name)).await;
+    }
     carried_out?;
     Ok(outcome)
 }

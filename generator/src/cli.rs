@@ -13,6 +13,7 @@ mod list;
 mod names;
 mod reason;
 mod remove;
+mod run;
 mod show;
 mod status;
 mod unit_set;
@@ -96,6 +97,8 @@ enum Verb {
     Exec(ExecArgs),
     /// Open a shell inside a running container
     Shell(ShellArgs),
+    /// Run a command in a throw-away container
+    Run(Box<run::RunArgs>),
     /// Print the completion script of a shell
     #[command(hide = true)]
     Completions {
@@ -271,21 +274,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(parsed: CommandLine) -> u8 {
+    // The option of `run` is the tree of its container.
+    let root = match &parsed.verb {
+        Verb::Run(_) => None,
+        _ => parsed.root.as_deref(),
+    };
     let takes_root = match &parsed.verb {
         Verb::Check(_) | Verb::Cat(_) | Verb::Show(_) => true,
         Verb::Apply(arguments) => arguments.dry_run,
         _ => false,
     };
-    if parsed.root.is_some() && !takes_root {
+    if root.is_some() && !takes_root {
         report::error_line("--root goes with check, cat, show and apply --dry-run only");
         return USAGE;
     }
-    if let Some(root) = parsed.root.as_deref().filter(|root| !root.is_dir()) {
+    if let Some(root) = root.filter(|root| !root.is_dir()) {
         report::error_line(&format!("--root: {}: no such directory", shown(root)));
         return FAILED;
     }
-    let other_root = parsed.root.is_some();
-    let layout = match &parsed.root {
+    let other_root = root.is_some();
+    let layout = match root {
         Some(root) => Layout::host().with_root(root),
         None => Layout::host(),
     };
@@ -309,6 +317,7 @@ fn dispatch(parsed: CommandLine) -> u8 {
         Verb::Shell(arguments) => enter::shell(&arguments),
         Verb::Completions { shell } => complete::completions(shell),
         Verb::Names => complete::names(&layout.root),
+        Verb::Run(arguments) => run::run(&layout, &arguments),
         Verb::Keys => print_keys(),
     }
 }

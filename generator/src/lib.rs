@@ -17,6 +17,7 @@ pub mod ranges;
 pub mod reconcile;
 pub mod record;
 pub mod report;
+pub mod runs;
 #[cfg(test)]
 mod sample;
 pub mod specfile;

@@ -11,6 +11,7 @@ mod error;
 mod jobs;
 mod property;
 mod proxy;
+mod run;
 mod unit;
 
 use std::future::{Future, poll_fn};
@@ -24,6 +25,7 @@ use zbus::proxy::CacheProperties;
 pub use call::Verb;
 pub use error::BusError;
 pub use jobs::{Job, JobEnd, Jobs};
+pub use run::{Changes, RunState, Whom};
 pub use unit::{Listed, UnitState};
 
 use proxy::ManagerProxy;

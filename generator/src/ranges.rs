@@ -65,6 +65,19 @@ pub fn assign(
     assigned
 }
 
+/// A range for somebody who has it for a while only: no lease is made.
+///
+/// # Errors
+/// When none is left.
+pub fn pick_once(
+    name: &str,
+    leases: &Leases,
+    taken: &Taken,
+    known: &mut dyn FnMut(u32) -> bool,
+) -> Result<u32, Exhausted> {
+    pick(name, leases, taken, known).ok_or(Exhausted)
+}
+
 /// The first free range, starting where the name's digest points.
 fn pick(
     name: &str,

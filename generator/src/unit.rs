@@ -6,6 +6,7 @@
 pub mod escape;
 pub mod live;
 pub mod render;
+pub mod run;
 pub mod text;
 
 use serde::Serialize;
@@ -29,6 +30,11 @@ pub const UNIT_PATTERN: &str = "skep@*.service";
 
 /// Pattern of all keepers.
 pub const KEEPER_PATTERN: &str = "skep-declared-*.slice";
+
+/// Unit of a one-off run.
+pub fn run_name(name: &str) -> String {
+    format!("skep-run-{name}.service")
+}
 
 /// Parent slice of all keepers: systemd makes one for every dash in a slice's name.
 pub const KEEPER_PARENT: &str = "skep-declared.slice";

@@ -18,7 +18,7 @@ use fake::{Fake, Fault};
 
 const VERBS: &[&str] = &[
     "apply", "check", "show", "cat", "list", "status", "start", "stop", "restart", "enable",
-    "disable", "exec", "shell",
+    "disable", "exec", "shell", "run",
 ];
 
 /// What a run printed.

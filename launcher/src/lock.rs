@@ -2,16 +2,20 @@
 //!
 //! Held by descriptors that close on exec and at the end of the process, so a killed launcher never leaves a stale lock.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::stat::fstat;
 
 use crate::step::{At, StepError};
 use crate::sys::fd::{LockKind, try_lock};
+
+/// Where nspawn has its locks of id ranges, named after the first id.
+pub const RANGES: &str = "/run/systemd/nspawn-uid";
 
 /// One lock to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +60,8 @@ fn take_lock(lock: &Lock) -> Result<Option<OwnedFd>, StepError> {
         Err(err) => return Err(err),
     };
     match try_lock(file.as_fd(), lock.kind) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) if is_current(&file, lock)? => Ok(Some(file)),
+        Ok(()) => take_lock(lock),
         Err(Errno::EAGAIN | Errno::EACCES) => Err(StepError::new(
             lock.what.clone(),
             "is in use by another container or by systemd-nspawn",
@@ -64,4 +69,19 @@ fn take_lock(lock: &Lock) -> Result<Option<OwnedFd>, StepError> {
         .cure(format!("see \"fuser {}\"", lock.path.display()))),
         Err(err) => Err(err).at("lock", lock.path.display()),
     }
+}
+
+/// Whether the file still has its name: whoever held it may have removed it between the open and the lock.
+fn is_current(file: &OwnedFd, lock: &Lock) -> Result<bool, StepError> {
+    let held = fstat(file).at("look at lock", lock.path.display())?;
+    Ok(held.st_nlink > 0)
+}
+
+/// Removes the files of exclusive locks that only last as long as `held`: those of a range of ids.
+pub fn remove_ranges(locks: &[Lock], held: Vec<OwnedFd>) {
+    for lock in locks.iter().filter(|lock| lock.path.starts_with(RANGES)) {
+        // It is in nobody's way: the next one who wants the range locks it again.
+        let _ = fs::remove_file(&lock.path);
+    }
+    drop(held);
 }

@@ -26,6 +26,7 @@ use crate::exec::program::status_of;
 use crate::image::Purpose;
 use crate::join::sealed;
 use crate::load::load_spec;
+use crate::lock::remove_ranges;
 use crate::log;
 use crate::plan::LaunchPlan;
 use crate::plan::command::{CommandPlan, First};
@@ -104,6 +105,8 @@ fn set_up_and_run(path: &Path, keep: Keep) -> Result<u8, StepError> {
     let payload = cgroup::prepare(&prepared.host, prepared.plan.ids.host(0))?;
     let result = in_payload(&prepared, &payload, &signals);
     payload.remove();
+    // Each run has a range of its own: the files would pile up.
+    remove_ranges(&prepared.plan.locks, prepared.locks);
     result
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{ranges, record};
+use crate::{ranges, record, runs};
 
 /// Paths that apply reads and writes.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct Layout {
     pub root: PathBuf,
     /// Spec files.
     pub specs: PathBuf,
+    /// Spec files of one-off runs.
+    pub runs: PathBuf,
     /// State files of running containers.
     pub states: PathBuf,
     /// What the last apply made.
@@ -41,6 +43,7 @@ impl Layout {
         Self {
             root: PathBuf::from("/"),
             specs: PathBuf::from(skep_spec::SPEC_DIR),
+            runs: PathBuf::from(runs::DIRECTORY),
             states: PathBuf::from(skep_spec::STATE_DIR),
             record: PathBuf::from(record::PATH),
             lock: PathBuf::from("/run/skep/apply/lock"),
@@ -64,6 +67,7 @@ impl Layout {
         Self {
             root: directory.to_owned(),
             specs: moved(&host.specs),
+            runs: moved(&host.runs),
             states: moved(&host.states),
             record: moved(&host.record),
             lock: moved(&host.lock),

@@ -53,6 +53,23 @@ pub(super) fn variable(text: &str) -> Result<String, String> {
     }
 }
 
+/// `NAME=VALUE`, or the name of a variable of the caller.
+pub(super) fn inherited(text: &str) -> Result<String, String> {
+    let whole = match text.contains('=') {
+        true => text.to_owned(),
+        false => format!("{text}="),
+    };
+    match variable(&whole) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected NAME=VALUE or NAME".to_owned()),
+    }
+}
+
+/// A name for a run.
+pub(super) fn run_name(text: &str) -> Result<String, String> {
+    name::check(text).map(|()| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,6 +53,12 @@ pub(super) trait Manager {
 
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
 
+    fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
+
+    fn ref_unit(&self, name: &str) -> zbus::Result<()>;
+
+    fn unref_unit(&self, name: &str) -> zbus::Result<()>;
+
     fn subscribe(&self) -> zbus::Result<()>;
 
     #[zbus(property)]

@@ -22,7 +22,7 @@ use crate::wanted::Wanted;
 
 use super::{UnitDraft, unit_name};
 
-const SECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 
 /// Lists that a declaration replaces instead of extending: adding to them could not say less than the baseline.
 const REPLACED_LISTS: &[&str] = &["SystemCallArchitectures"];
@@ -141,7 +141,7 @@ fn device_rule(device: &Device) -> Property {
 }
 
 /// Adds what the declaration says to the baseline.
-fn merge(properties: &mut Vec<Property>, wanted: Property) {
+pub(super) fn merge(properties: &mut Vec<Property>, wanted: Property) {
     // MemoryMax=2G and MemoryMax=50% are two D-Bus properties of one setting: the declared one wins.
     properties.retain(|p| p.name == wanted.name || setting(p.name) != setting(wanted.name));
     let Some(present) = properties.iter_mut().find(|p| p.name == wanted.name) else {
