@@ -6,9 +6,10 @@ use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
-use zbus::{MatchRule, MessageStream, OwnedVariant, Variant};
+use zbus::{DBusError as _, MatchRule, MessageStream, OwnedVariant, Variant};
 
 use crate::unit::UnitDraft;
 
@@ -21,6 +22,13 @@ const QUEUE: NonZeroUsize = NonZeroUsize::new(1 << 10).unwrap();
 
 /// Answer to a second subscription.
 const ALREADY: &str = "org.freedesktop.systemd1.AlreadySubscribed";
+
+/// The bus has no room for another message to systemd: two hundred callers at once fill its queue of descriptors.
+const FULL: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
+
+/// How long systemd may take to read what is queued, and between two attempts.
+const FULL_LIMIT: Duration = Duration::from_secs(20);
+const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// Properties of a unit's standard streams.
 const STREAMS: [&str; 3] = [
@@ -75,10 +83,19 @@ impl Systemd {
         for (name, stream) in STREAMS.into_iter().zip(streams.into_iter().flatten()) {
             properties.push((name, Variant::Fd(stream.into())));
         }
-        self.manager
-            .start_transient_unit(&unit.name, "fail", &properties, &[])
-            .await
-            .map_err(|error| BusError::of_call("StartTransientUnit", error))
+        let start = Instant::now();
+        loop {
+            let manager = &self.manager;
+            let started = manager.start_transient_unit(&unit.name, "fail", &properties, &[]);
+            match started.await {
+                Err(error) if is_full(&error) && start.elapsed() < FULL_LIMIT => {
+                    super::sleep(FULL_PAUSE).await;
+                }
+                result => {
+                    return result.map_err(|error| BusError::of_call("StartTransientUnit", error));
+                }
+            }
+        }
     }
 
     /// Listens to the changes of a unit, which need not exist yet.
@@ -217,6 +234,15 @@ impl Changes {
                 }
             }
         }
+    }
+}
+
+/// Whether the bus itself turned a call down, so that it may be made again.
+fn is_full(error: &zbus::Error) -> bool {
+    match error {
+        zbus::Error::MethodError(name, ..) => name.as_str() == FULL,
+        zbus::Error::FDO(fdo) => fdo.name().as_str() == FULL,
+        _ => false,
     }
 }
 
