@@ -15,8 +15,10 @@ use crate::join::{self, Request};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::take_locks;
 use crate::plan::ids::Ids;
+use crate::plan::store::add_store;
 use crate::plan::{LaunchPlan, plan_launch};
 use crate::step::{At, StepError};
+use crate::store::{self, GcRoot, Opened};
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
@@ -158,20 +160,35 @@ struct Prepared {
     host: HostFacts,
     tree: Tree,
     plan: LaunchPlan,
+    /// Keeps the collector of the store away while it lives.
+    kept: Option<GcRoot>,
 }
 
-fn prepare(file: SpecFile, spec: &ContainerSpec) -> Result<Prepared, StepError> {
+/// Gathers the facts and plans. With `signals` this is a start, which a stop may end: nothing then.
+fn prepare(
+    file: SpecFile,
+    spec: &ContainerSpec,
+    signals: Option<&Signals>,
+) -> Result<Option<Prepared>, StepError> {
     let host = HostFacts::gather()?;
+    let Some(Opened { system, view, kept }) = store::open(&file.name, spec, signals)? else {
+        return Ok(None);
+    };
     let tree = Tree::open(spec.root.path.as_deref(), &Ids::of(spec.users))?;
-    let facts = tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?;
+    let facts = match &system {
+        Some(system) => tree.facts_with(system.init()),
+        None => tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?,
+    };
     let own = |name: &str| std::env::var(name).ok();
-    let plan = plan_launch(&file.name, spec, &host, &facts, tree.identity, own);
-    Ok(Prepared {
+    let mut plan = plan_launch(&file.name, spec, &host, &facts, tree.identity, own);
+    add_store(&mut plan, spec, system, view);
+    Ok(Some(Prepared {
         file,
         host,
         tree,
         plan,
-    })
+        kept,
+    }))
 }
 
 fn boot(path: &Path) -> Result<ExitCode, StepError> {
@@ -185,13 +202,18 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         Content::Refuse(problems) => return Ok(refuse(problems)),
     };
     notify::tell("STATUS=Setting up");
+    let Some(prepared) = prepare(file, &spec, Some(&signals))? else {
+        return finish(Outcome::Stopped, path);
+    };
     let Prepared {
         file,
         host,
         tree,
         plan,
-    } = prepare(file, &spec)?;
+        kept,
+    } = prepared;
     let outcome = {
+        let _kept = kept;
         let _locks = take_locks(&plan.locks)?;
         let payload = cgroup::prepare(&host, plan.ids.host(0))?;
         match launch(&plan, &tree, &payload, &signals)? {
@@ -290,7 +312,9 @@ fn plan(path: &Path) -> Result<ExitCode, StepError> {
         Content::Refuse(problems) => Ok(refuse(problems)),
         Content::Boot(spec) => {
             let spec = spec.clone();
-            print!("{}", prepare(file, &spec)?.plan);
+            if let Some(prepared) = prepare(file, &spec, None)? {
+                print!("{}", prepared.plan);
+            }
             Ok(ExitCode::SUCCESS)
         }
     }

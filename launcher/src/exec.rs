@@ -8,6 +8,7 @@ pub mod guest;
 pub mod parent;
 pub mod root;
 pub mod stage;
+pub mod store;
 pub mod target;
 
 /// Where the stage builds, in its own mount namespace: a tmpfs over this directory of the host.

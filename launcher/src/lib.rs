@@ -16,6 +16,7 @@ pub mod lock;
 pub mod log;
 pub mod plan;
 pub mod step;
+pub mod store;
 pub mod supervise;
 pub mod sync;
 pub mod sys;

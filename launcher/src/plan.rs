@@ -7,6 +7,7 @@ pub mod ids;
 pub mod init;
 pub mod mounts;
 pub mod security;
+pub mod store;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::lock::Lock;
 use crate::plan::ids::Ids;
 use crate::plan::init::Init;
 use crate::plan::mounts::MountOp;
+use crate::plan::store::SystemPlan;
 use crate::sys::caps::CapSet;
 use crate::sys::fd::LockKind;
 use crate::tree::TreeFacts;
@@ -47,6 +49,8 @@ pub struct LaunchPlan {
     pub capabilities: CapSet,
     /// `PRETTY_NAME=` of the tree.
     pub os: Option<String>,
+    /// What boots from a store.
+    pub system: Option<SystemPlan>,
 }
 
 /// Plans the start of container `name` from the tree with `identity` (device, inode).
@@ -72,6 +76,7 @@ pub fn plan_launch(
         init: init::plan_init(spec, host, tree, &machine_id, environment),
         capabilities: security::capabilities(spec.network),
         os: tree.os.clone(),
+        system: None,
     }
 }
 
@@ -135,6 +140,9 @@ impl fmt::Display for LaunchPlan {
         match &self.root {
             Some(root) => writeln!(f, "root {} {access}", root.display())?,
             None => writeln!(f, "root on a fresh tmpfs")?,
+        }
+        if let Some(system) = &self.system {
+            write!(f, "{system}")?;
         }
         writeln!(f, "ids {}", self.ids)?;
         let net = if self.network == Network::Host {

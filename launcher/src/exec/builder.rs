@@ -19,6 +19,7 @@ use skep_spec::{Bind, Missing, Network};
 
 use crate::exec::WORK;
 use crate::exec::root::{c_path, explain_idmap};
+use crate::exec::store;
 use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
 use crate::plan::mounts::MountOp;
@@ -111,6 +112,7 @@ impl Builder<'_> {
             MountOp::NotifySocket(path) => self.notify_socket(path),
             MountOp::Freeze(path) => self.freeze(path),
             MountOp::Bind(bind) => self.bind(bind),
+            MountOp::Store(view) => store::mount(&self.targets, self.userns, view),
         }
     }
 

@@ -32,6 +32,8 @@ pub enum InitKind {
     /// System V init: reads a halt request from SIGPWR's inittab entry, which distributions rarely have; SIGINT is its
     /// ctrl-alt-del entry, which they have.
     Sysvinit,
+    /// GNU Shepherd: stops its services on SIGTERM and then the machine, which in a container is itself.
+    Shepherd,
     /// Any other program: ends on SIGTERM.
     Other,
 }
@@ -51,6 +53,7 @@ impl InitKind {
             "systemd" => InitKind::Systemd,
             "busybox" | "busybox.static" => InitKind::Busybox,
             "init" => InitKind::Sysvinit,
+            "shepherd" => InitKind::Shepherd,
             _ => InitKind::Other,
         }
     }
@@ -66,7 +69,7 @@ impl InitKind {
             InitKind::Systemd => SIGRTMIN + 3,
             InitKind::Busybox => libc::SIGUSR2,
             InitKind::Sysvinit => libc::SIGINT,
-            InitKind::Other => libc::SIGTERM,
+            InitKind::Shepherd | InitKind::Other => libc::SIGTERM,
         }
     }
 
@@ -87,6 +90,7 @@ impl fmt::Display for InitKind {
             InitKind::Systemd => "systemd",
             InitKind::Busybox => "busybox",
             InitKind::Sysvinit => "sysvinit",
+            InitKind::Shepherd => "shepherd",
             InitKind::Other => "other",
         })
     }
