@@ -6,6 +6,7 @@
 mod container;
 mod mounts;
 mod properties;
+mod store;
 mod users;
 
 use std::borrow::Cow;

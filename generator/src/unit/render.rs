@@ -12,9 +12,9 @@
 //! `DevicePolicy=closed` already allows the pseudo devices that the launcher binds into the guest (null, zero, full,
 //! random, urandom, tty, ptmx); terminals are named once more because a guest allocates them in its own devpts.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use skep_spec::{ContainerSpec, LAUNCHER, Missing};
+use skep_spec::{ContainerSpec, LAUNCHER, Missing, Store};
 
 use crate::property::{Command, Property, Value};
 use crate::wanted::Wanted;
@@ -156,13 +156,43 @@ fn mounts_for(spec: &ContainerSpec) -> Vec<String> {
         .iter()
         .filter(|bind| bind.missing == Missing::Fail)
         .map(|bind| bind.source.as_path());
+    let stores = stores_for(spec);
+    let stores = stores.iter().map(PathBuf::as_path);
     let mut paths = Vec::new();
-    for path in spec.root.path.as_deref().into_iter().chain(sources) {
+    for path in spec
+        .root
+        .path
+        .as_deref()
+        .into_iter()
+        .chain(sources)
+        .chain(stores)
+    {
         if let Some(path) = plain_ancestor(path)
             && !paths.contains(&path)
         {
             paths.push(path);
         }
+    }
+    paths
+}
+
+/// Host paths of a store: what names the system and its items, and the store that a profile's link leads to.
+fn stores_for(spec: &ContainerSpec) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = spec.system.iter().cloned().collect();
+    match &spec.store {
+        Some(Store::Whole(path) | Store::Listed(path)) => paths.push(path.clone()),
+        Some(Store::Computed) | None => {}
+    }
+    let leads = |place: &str| {
+        spec.system
+            .as_ref()
+            .is_some_and(|path| path.starts_with(place))
+    };
+    if leads("/gnu") || leads("/var/guix") {
+        paths.push("/gnu/store".into());
+    }
+    if leads("/nix") {
+        paths.push("/nix/store".into());
     }
     paths
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use skep_spec::{Access, ContainerSpec, Network, Root, Variable};
 
-use super::{At, Reader, mounts, users};
+use super::{At, Reader, mounts, store, users};
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
@@ -25,8 +25,13 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Read {
-    let root = root(reader);
+    let store = store::read(reader);
+    let system_at = store.system.as_ref().map(|at| at.origin);
+    let root = root(reader, system_at);
     let init = reader.scalar("Init", init);
+    if let (Some(system), Some(init)) = (system_at, &init) {
+        store::check_init(reader, system, init.origin);
+    }
     let parameters = values(reader.list("Parameters", parameters));
     let hostname = reader.scalar("Hostname", hostname);
     let machine_id = reader.scalar("MachineID", machine_id);
@@ -49,6 +54,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         network: value(network).unwrap_or(Network::Private),
         kill_signal: value(kill_signal),
         notify_ready: value(notify_ready),
+        system: value(store.system),
+        store: store.store,
         ..ContainerSpec::of(root, users.users)
     };
     Read {
@@ -66,12 +73,18 @@ fn values<T>(all: Vec<At<T>>) -> Vec<T> {
     all.into_iter().map(|at| at.value).collect()
 }
 
-/// `Root=`, `Ephemeral=` and `ReadOnly=`.
-fn root(reader: &mut Reader<'_>) -> Root {
-    let path =
-        value(reader.scalar("Root", tree)).unwrap_or_else(|| Path::new(TREES).join(reader.name));
+/// `Root=`, `Ephemeral=` and `ReadOnly=`. `system` is where a system of a store is named, which needs no tree.
+fn root(reader: &mut Reader<'_>, system: Option<Origin>) -> Root {
+    let given = reader.scalar("Root", tree);
     let ephemeral = reader.scalar("Ephemeral", boolean);
     let read_only = reader.scalar("ReadOnly", boolean);
+    if let Some(system) = system {
+        let root = given.as_ref().map(|at| At {
+            value: at.value.as_path(),
+            origin: at.origin,
+        });
+        store::check_root(reader, system, root, read_only);
+    }
     if let (Some(a @ At { value: true, .. }), Some(b @ At { value: true, .. })) =
         (ephemeral, read_only)
     {
@@ -85,6 +98,10 @@ fn root(reader: &mut Reader<'_>) -> Root {
             || format!("contradicts {place}: a tree is either read-only or copy-on-write");
         reader.problems.error(second.origin, Some(key), message);
     }
+    if given.is_none() && system.is_some() {
+        return store::fresh_root();
+    }
+    let path = value(given).unwrap_or_else(|| Path::new(TREES).join(reader.name));
     let read_only = read_only.is_some_and(|at| at.value);
     let is_host = path == Path::new("/");
     if let (
