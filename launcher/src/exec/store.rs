@@ -3,6 +3,7 @@
 //! A part is a tmpfs in which each item has its mount point, so a root that stays is left without hundreds of them. Who may
 //! build in a store chooses what an item is, a link to anywhere included: none is followed here.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -65,8 +66,11 @@ fn mount_items(
     fs::create_dir(&area).at("create", area.display())?;
     attach(store.as_fd(), open(AT_FDCWD, &area)?.as_fd()).at("attach", area.display())?;
     let source = open(AT_FDCWD, &area)?;
+    let owner = CString::new(targets.owner.to_string()).unwrap_or_default();
     let options = [
         (c"mode", Some(c"755")),
+        (c"uid", Some(owner.as_c_str())),
+        (c"gid", Some(owner.as_c_str())),
         (c"size", Some(c"4m")),
         (c"nr_inodes", Some(c"100k")),
     ];
