@@ -53,8 +53,16 @@ const WRONG: &[(&[u8], u32, &str)] = &[
     ),
     (b"\x7fELF\x02\x01\x01\0\0\0", 1, "NUL byte"),
     // Systems of a store.
-    (b"[Container]\nSystem=gnu\n", 2, "the system is not absolute: \"gnu\""),
-    (b"[Container]\nSystem=/\n", 2, "set Root=/ to boot this host's own OS"),
+    (
+        b"[Container]\nSystem=gnu\n",
+        2,
+        "the system is not absolute: \"gnu\"",
+    ),
+    (
+        b"[Container]\nSystem=/\n",
+        2,
+        "set Root=/ to boot this host's own OS",
+    ),
     (
         b"[Container]\nSystem=/gnu/store/a-system\nInit=/init\n",
         3,
@@ -87,8 +95,16 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         3,
         "set Closure= to show only a part of it",
     ),
-    (b"[Container]\nStore=/\n", 2, "the store is /, the whole host"),
-    (b"[Container]\nStore=/run/x\n", 2, "no store is at or below /run"),
+    (
+        b"[Container]\nStore=/\n",
+        2,
+        "the store is /, the whole host",
+    ),
+    (
+        b"[Container]\nStore=/run/x\n",
+        2,
+        "no store is at or below /run",
+    ),
     (
         b"[Container]\nSystem=/a/s\nClosure=list\n",
         3,
