@@ -10,6 +10,7 @@ mod overlays;
 mod properties;
 pub(crate) mod root;
 mod security;
+mod store;
 mod users;
 
 use std::borrow::Cow;

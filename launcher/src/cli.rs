@@ -11,7 +11,6 @@ use skep_spec::{Content, LAUNCHER};
 
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
-use crate::image::Purpose;
 use crate::join::{self, Request};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::prepare::{Prepared, prepare};
@@ -186,13 +185,17 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         return finish(Outcome::Stopped, path);
     }
     notify::tell("STATUS=Setting up");
+    let Some(prepared) = prepare(file, &spec, Some(&signals))? else {
+        return finish(Outcome::Stopped, path);
+    };
     let Prepared {
         file,
         host,
         tree,
         plan,
         locks: _locks,
-    } = prepare(file, &spec, Purpose::Run)?;
+        kept: _kept,
+    } = prepared;
     let outcome = {
         let payload = cgroup::prepare(&host, plan.ids.host(0))?;
         let launched = launch(&plan, &tree, &payload, &signals, Stdio::Console)?;
@@ -295,7 +298,9 @@ fn plan(path: &Path) -> Result<ExitCode, StepError> {
         Content::Refuse(problems) => Ok(refuse(problems)),
         Content::Boot(spec) => {
             let spec = spec.clone();
-            print!("{}", prepare(file, &spec, Purpose::Look)?.plan);
+            if let Some(prepared) = prepare(file, &spec, None)? {
+                print!("{}", prepared.plan);
+            }
             Ok(ExitCode::SUCCESS)
         }
     }

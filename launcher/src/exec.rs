@@ -15,6 +15,7 @@ pub mod program;
 pub mod root;
 pub mod share;
 pub mod stage;
+pub mod store;
 pub mod target;
 pub mod volatile;
 

@@ -20,6 +20,7 @@ pub mod prepare;
 pub mod register;
 pub mod run;
 pub mod step;
+pub mod store;
 pub mod streams;
 pub mod supervise;
 pub mod sync;

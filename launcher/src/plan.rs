@@ -10,6 +10,7 @@ pub mod ids;
 pub mod init;
 pub mod mounts;
 pub mod security;
+pub mod store;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::plan::ids::Ids;
 use crate::plan::init::Init;
 use crate::plan::mounts::MountOp;
 use crate::plan::security::Limits;
+use crate::plan::store::SystemPlan;
 use crate::sys::fd::LockKind;
 use crate::tree::TreeFacts;
 
@@ -62,6 +64,8 @@ pub struct LaunchPlan {
     pub shared: Vec<Namespace>,
     /// How the first process runs when it is a single command.
     pub command: Option<CommandPlan>,
+    /// What boots from a store.
+    pub system: Option<SystemPlan>,
 }
 
 impl LaunchPlan {
@@ -118,6 +122,7 @@ pub fn plan_launch(
         adaptation,
         shared: spec.shared.clone(),
         command: spec.command.as_ref().map(CommandPlan::of),
+        system: None,
     }
 }
 
@@ -186,6 +191,9 @@ impl fmt::Display for LaunchPlan {
                 }
             }
             None => writeln!(f, "root on a fresh tmpfs")?,
+        }
+        if let Some(system) = &self.system {
+            write!(f, "{system}")?;
         }
         writeln!(f, "ids {}", self.ids)?;
         let net = if self.network == Network::Host {

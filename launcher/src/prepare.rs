@@ -10,8 +10,11 @@ use crate::image::Purpose;
 use crate::lock::take_locks;
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
+use crate::plan::store::add_store;
 use crate::plan::{LaunchPlan, command, plan_launch, plan_locks};
 use crate::step::StepError;
+use crate::store::{self, GcRoot, Opened};
+use crate::supervise::signals::Signals;
 use crate::tree::services::Services;
 use crate::tree::{Site, Tree, TreeFacts};
 
@@ -28,16 +31,25 @@ pub struct Prepared {
     pub plan: LaunchPlan,
     /// Released by the end of the process at the latest.
     pub locks: Vec<OwnedFd>,
+    /// Keeps the collector of the store away while it lives.
+    pub kept: Option<GcRoot>,
 }
 
-/// Gathers the facts, locks for a run, and plans.
+/// Gathers the facts and plans. With `signals` this is a start: it locks, and a stop may end it; nothing then.
 pub fn prepare(
     file: SpecFile,
     spec: &ContainerSpec,
-    purpose: Purpose,
-) -> Result<Prepared, StepError> {
+    signals: Option<&Signals>,
+) -> Result<Option<Prepared>, StepError> {
+    let purpose = match signals {
+        Some(_) => Purpose::Run,
+        None => Purpose::Look,
+    };
     command::check(spec)?;
     let host = HostFacts::gather()?;
+    let Some(Opened { system, view, kept }) = store::open(&file.name, spec, signals)? else {
+        return Ok(None);
+    };
     let site = match (Site::find(spec.root.path.as_deref()), &spec.root.template) {
         // The start will make it a copy of the template.
         (Err(err), Some(template)) if purpose == Purpose::Look && err.is(Errno::ENOENT) => {
@@ -52,9 +64,9 @@ pub fn prepare(
         Purpose::Look => Vec::new(),
     };
     let tree = site.open(spec.root.access, &Ids::of(spec.users), purpose)?;
-    let facts = match &spec.command {
+    let facts = match (&spec.command, &system) {
         // Nothing of the tree counts: a command needs no init, and brings its own environment.
-        Some(command) => TreeFacts {
+        (Some(command), _) => TreeFacts {
             init: (
                 command.argv.first().map(Into::into).unwrap_or_default(),
                 InitKind::Other,
@@ -63,15 +75,18 @@ pub fn prepare(
             machine_id: None,
             services: Services::default(),
         },
-        None => tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?,
+        (None, Some(system)) => tree.facts_with(system.init()),
+        (None, None) => tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?,
     };
     let own = |name: &str| std::env::var(name).ok();
-    let plan = plan_launch(&file.name, spec, &host, &facts, &key, own);
-    Ok(Prepared {
+    let mut plan = plan_launch(&file.name, spec, &host, &facts, &key, own);
+    add_store(&mut plan, spec, system, view);
+    Ok(Some(Prepared {
         file,
         host,
         tree,
         plan,
         locks,
-    })
+        kept,
+    }))
 }

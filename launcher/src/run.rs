@@ -23,7 +23,6 @@ use crate::cgroup::{self, Payload};
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Leader, launch};
 use crate::exec::program::status_of;
-use crate::image::Purpose;
 use crate::join::sealed;
 use crate::load::load_spec;
 use crate::lock::remove_ranges;
@@ -101,7 +100,9 @@ fn set_up_and_run(path: &Path, keep: Keep) -> Result<u8, StepError> {
     if keep == Keep::Nothing {
         fs::remove_file(path).at("remove", path.display())?;
     }
-    let prepared = prepare(file, &spec, Purpose::Run)?;
+    let Some(prepared) = prepare(file, &spec, Some(&signals))? else {
+        return Ok(End::Killed(signals.stopped_by().unwrap_or(libc::SIGTERM)).status());
+    };
     let payload = cgroup::prepare(&prepared.host, prepared.plan.ids.host(0))?;
     let result = in_payload(&prepared, &payload, &signals);
     if result.is_err() {

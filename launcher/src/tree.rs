@@ -160,19 +160,26 @@ impl Tree {
     pub fn facts(&self, path: Option<&Path>, init: Option<&Path>) -> Result<TreeFacts, StepError> {
         let path = path.unwrap_or(Path::new("the fresh tmpfs"));
         let root = self.root.as_fd();
-        let os_release =
-            read_text(root, "etc/os-release").or_else(|| read_text(root, "usr/lib/os-release"));
-        let (init, kind) = match init {
+        let init = match init {
             Some(init) => declared_init(root, path, init)?,
             None => detect_init(root, path)?,
         };
+        Ok(self.facts_with(init))
+    }
+
+    /// Looks into a tree whose init comes from elsewhere.
+    pub fn facts_with(&self, init: (PathBuf, InitKind)) -> TreeFacts {
+        let root = self.root.as_fd();
+        let os_release =
+            read_text(root, "etc/os-release").or_else(|| read_text(root, "usr/lib/os-release"));
+        let (path, kind) = init;
         let services = Services::of(root, kind);
-        Ok(TreeFacts {
-            init: (init, kind.run_by(services.runner)),
+        TreeFacts {
+            init: (path, kind.run_by(services.runner)),
             services,
             os: os_release.and_then(|text| os_release_field(&text, "PRETTY_NAME")),
             machine_id: read_text(root, "etc/machine-id").map(|id| id.trim().to_owned()),
-        })
+        }
     }
 }
 

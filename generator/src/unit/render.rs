@@ -14,7 +14,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use skep_spec::{ContainerSpec, Device, LAUNCHER, Missing, Upper};
+use skep_spec::{ContainerSpec, Device, LAUNCHER, Missing, Store, Upper};
 
 use crate::property::{Command, Property, Value};
 use crate::validate::root::names_image;
@@ -203,14 +203,43 @@ fn mounts_for(spec: &ContainerSpec) -> Vec<String> {
         .iter()
         .filter(|bind| bind.missing == Missing::Fail)
         .map(|bind| bind.source.as_path());
+    let stores = stores_for(spec);
+    let stores = stores.iter().map(PathBuf::as_path);
     let mut paths = Vec::new();
     let root = [spec.root.path.as_deref(), spec.root.template.as_deref()];
-    for path in root.into_iter().flatten().chain(layers).chain(sources) {
+    for path in root
+        .into_iter()
+        .flatten()
+        .chain(layers)
+        .chain(sources)
+        .chain(stores)
+    {
         if let Some(path) = plain_ancestor(path)
             && !paths.contains(&path)
         {
             paths.push(path);
         }
+    }
+    paths
+}
+
+/// Host paths of a store: what names the system and its items, and the store that a profile's link leads to.
+fn stores_for(spec: &ContainerSpec) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = spec.system.iter().cloned().collect();
+    match &spec.store {
+        Some(Store::Whole(path) | Store::Listed(path)) => paths.push(path.clone()),
+        Some(Store::Computed) | None => {}
+    }
+    let leads = |place: &str| {
+        spec.system
+            .as_ref()
+            .is_some_and(|path| path.starts_with(place))
+    };
+    if leads("/gnu") || leads("/var/guix") {
+        paths.push("/gnu/store".into());
+    }
+    if leads("/nix") {
+        paths.push("/nix/store".into());
     }
     paths
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use skep_spec::{ContainerSpec, Network, Variable};
 
-use super::{At, Reader, adapt, mounts, root, security, users};
+use super::{At, Reader, adapt, mounts, root, security, store, users};
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
@@ -24,12 +24,17 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Read {
+    let store = store::read(reader);
+    let system_at = store.system.as_ref().map(|at| at.origin);
     let root::Read {
         root,
         fresh_var,
         at: root_at,
-    } = root::read(reader);
+    } = root::read(reader, system_at);
     let init = reader.scalar("Init", init);
+    if let (Some(system), Some(init)) = (system_at, &init) {
+        store::check_init(reader, system, init.origin);
+    }
     let parameters = values(reader.list("Parameters", parameters));
     let hostname = reader.scalar("Hostname", hostname);
     let machine_id = reader.scalar("MachineID", machine_id);
@@ -59,6 +64,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         privileges: security.privileges,
         system_calls: security.system_calls,
         adapt,
+        system: value(store.system),
+        store: store.store,
         ..ContainerSpec::of(root, users.users)
     };
     Read {

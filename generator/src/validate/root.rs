@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use skep_spec::{Access, Root, Tmpfs};
 
-use super::{At, Reader};
+use super::{At, Reader, store};
 use crate::declaration::value::boolean;
 use crate::declaration::value::path::absolute;
 use crate::problem::{Origin, quoted};
@@ -38,7 +38,8 @@ pub(super) struct Read {
     pub(super) at: Option<Origin>,
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Read {
+/// `system` is where a system of a store is named, which needs no tree.
+pub(super) fn read(reader: &mut Reader<'_>, system: Option<Origin>) -> Read {
     let given = reader.scalar("Root", tree);
     let path = given
         .as_ref()
@@ -58,6 +59,20 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     } else {
         Access::Write
     };
+    if let Some(system) = system {
+        let root = given.as_ref().map(|at| At {
+            value: at.value.as_path(),
+            origin: at.origin,
+        });
+        store::check_root(reader, system, root, read_only);
+    }
+    if given.is_none() && system.is_some() {
+        return Read {
+            root: store::fresh_root(),
+            fresh_var: None,
+            at: None,
+        };
+    }
     let state = volatile.is_some_and(|at| at.value == Volatile::State);
     let root = Root {
         path: Some(path),

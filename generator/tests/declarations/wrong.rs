@@ -79,6 +79,79 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         2,
         "uid=: unknown option; there are size=",
     ),
+    // Systems of a store.
+    (
+        b"[Container]\nSystem=gnu\n",
+        2,
+        "the system is not absolute: \"gnu\"",
+    ),
+    (
+        b"[Container]\nSystem=/\n",
+        2,
+        "set Root=/ to boot this host's own OS",
+    ),
+    (
+        b"[Container]\nSystem=/gnu/store/a-system\nInit=/init\n",
+        3,
+        "contradicts System= at ",
+    ),
+    (
+        b"[Container]\nInit=/init\nSystem=/gnu/store/a-system\n",
+        3,
+        "contradicts Init= at ",
+    ),
+    (
+        b"[Container]\nRoot=/\nSystem=/gnu/store/a-system\n",
+        3,
+        "Root=/ boots this host's own OS",
+    ),
+    (
+        b"[Container]\nSystem=/gnu/store/a-system\nReadOnly=yes\n",
+        3,
+        "needs Root=: without it the root is empty at each start",
+    ),
+    (b"[Container]\nStore=yes\n", 2, "needs System="),
+    (b"[Container]\nClosure=/list\n", 2, "needs System="),
+    (
+        b"[Container]\nSystem=/a/s\nStore=maybe\n",
+        3,
+        "neither yes nor the absolute path of a store",
+    ),
+    (
+        b"[Container]\nSystem=/a/s\nStore=no\n",
+        3,
+        "set Closure= to show only a part of it",
+    ),
+    (
+        b"[Container]\nStore=/\n",
+        2,
+        "the store is /, the whole host",
+    ),
+    (
+        b"[Container]\nStore=/run/x\n",
+        2,
+        "no store is at or below /run",
+    ),
+    (
+        b"[Container]\nSystem=/a/s\nClosure=list\n",
+        3,
+        "none of yes, guix, nix and the absolute path of a file",
+    ),
+    (
+        b"[Container]\nSystem=/a/s\nClosure=yes\nStore=/a\n",
+        4,
+        "contradicts Closure= at ",
+    ),
+    (
+        b"[Container]\nSystem=/nix/store/a-s\nClosure=guix\n",
+        3,
+        "does not know /nix/store/a-s; use nix",
+    ),
+    (
+        b"[Container]\nSystem=/var/guix/profiles/system\nClosure=nix\n",
+        3,
+        "does not know /var/guix/profiles/system; use guix",
+    ),
     // Sections and keys.
     (
         b"[Install]\nInstances=1 2\n",

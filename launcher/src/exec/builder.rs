@@ -20,6 +20,7 @@ use skep_spec::{Bind, Device, Missing, Network};
 use crate::exec::explain::explain_filesystem;
 use crate::exec::root::{c_path, explain_idmap};
 use crate::exec::share::{create_source, refuse_wiped};
+use crate::exec::store;
 use crate::exec::target::{Kind, Targets};
 use crate::exec::{WORK, overlay};
 use crate::plan::LaunchPlan;
@@ -159,6 +160,7 @@ impl Builder<'_> {
                 overlay::declared(declared, self.overlays, &self.targets, self.userns)
             }
             MountOp::Bind(bind) => self.bind(bind),
+            MountOp::Store(view) => store::mount(&self.targets, self.userns, view),
         }
     }
 
@@ -516,7 +518,11 @@ fn reads_host_tree(op: &MountOp) -> bool {
         | MountOp::Console
         | MountOp::NotifySocket(_)
         | MountOp::Freeze(_) => false,
-        MountOp::Cover(..) | MountOp::Replace(..) | MountOp::Overlay(_) | MountOp::Bind(_) => true,
+        MountOp::Cover(..)
+        | MountOp::Replace(..)
+        | MountOp::Overlay(_)
+        | MountOp::Bind(_)
+        | MountOp::Store(_) => true,
     }
 }
 

@@ -36,6 +36,8 @@ pub enum InitKind {
     Sysvinit,
     /// OpenRC, started by its own init or by System V's, which both take SIGINT for ctrl-alt-del.
     Openrc,
+    /// GNU Shepherd: stops its services on SIGTERM and then the machine, which in a container is itself.
+    Shepherd,
     /// Any other program: ends on SIGTERM.
     Other,
 }
@@ -56,6 +58,7 @@ impl InitKind {
             "busybox" | "busybox.static" => InitKind::Busybox,
             "init" => InitKind::Sysvinit,
             "openrc-init" => InitKind::Openrc,
+            "shepherd" => InitKind::Shepherd,
             _ => InitKind::Other,
         }
     }
@@ -75,7 +78,7 @@ impl InitKind {
             InitKind::Systemd => SIGRTMIN + 3,
             InitKind::Busybox => libc::SIGUSR2,
             InitKind::Sysvinit | InitKind::Openrc => libc::SIGINT,
-            InitKind::Other => libc::SIGTERM,
+            InitKind::Shepherd | InitKind::Other => libc::SIGTERM,
         }
     }
 
@@ -97,6 +100,7 @@ impl fmt::Display for InitKind {
             InitKind::Busybox => "busybox",
             InitKind::Sysvinit => "sysvinit",
             InitKind::Openrc => "openrc",
+            InitKind::Shepherd => "shepherd",
             InitKind::Other => "other",
         })
     }

@@ -13,6 +13,7 @@ use crate::plan::adapt::Adaptation;
 use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
+use crate::plan::store::View;
 use crate::sys::mount::Attr;
 use crate::tree::TreeFacts;
 
@@ -78,6 +79,8 @@ pub enum MountOp {
     Overlay(Overlay),
     /// A bind mount from the host.
     Bind(Bind),
+    /// A store of the host or a part of it.
+    Store(View),
 }
 
 /// Hidden from every container: they tell about the host, or act on it.
@@ -432,6 +435,7 @@ impl fmt::Display for MountOp {
             MountOp::Console => f.write_str("console /dev/console"),
             MountOp::NotifySocket(path) => write!(f, "notify socket {}", path.display()),
             MountOp::Freeze(path) => write!(f, "read-only from now on {}", path.display()),
+            MountOp::Store(view) => write!(f, "{view}"),
             MountOp::Overlay(overlay) => {
                 f.write_str("overlay of")?;
                 for lower in &overlay.lower {

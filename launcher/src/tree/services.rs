@@ -132,7 +132,7 @@ fn runner(root: BorrowedFd, kind: InitKind, inittab: Option<&str>) -> Runner {
         InitKind::Openrc => Runner::Openrc,
         InitKind::Sysvinit | InitKind::Busybox if starts_openrc() => Runner::Openrc,
         InitKind::Sysvinit => Runner::Sysv,
-        InitKind::Busybox | InitKind::Other => Runner::Own,
+        InitKind::Busybox | InitKind::Shepherd | InitKind::Other => Runner::Own,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 28] = [
+pub(super) static ROWS: [KeyRow; 31] = [
     row(
         "Root",
         ONE_TEXT,
@@ -122,6 +122,21 @@ pub(super) static ROWS: [KeyRow; 28] = [
         "Unmask",
         LIST,
         "services or units that run, though they do not fit",
+    ),
+    row(
+        "System",
+        ONE_TEXT,
+        "system of a Guix or Nix store, a link to one, or the script of \"guix system container\"",
+    ),
+    row(
+        "Store",
+        ONE_TEXT,
+        "yes (default with System=): the system's whole store; or a store directory",
+    ),
+    row(
+        "Closure",
+        ONE_TEXT,
+        "what is seen of the store: a file of store paths, or yes, guix or nix to ask its tool",
     ),
 ];
 

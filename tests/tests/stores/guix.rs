@@ -1,0 +1,148 @@
+//! A real Guix store: Debian's Guile and Shepherd as items, a real daemon, and its collector.
+
+use anyhow::{Result, ensure};
+use skep_tests::{guest::Guest, host::Host};
+
+use super::{Store, prints, refused, says, with_store};
+
+pub(super) const GUIX: &str = include_str!("guix.sh");
+
+/// What a system refers to.
+pub(super) const CLOSURE: [&str; 6] = ["tools", "glibc", "guile", "modules", "profile", "shepherd"];
+
+fn declare<'a>(host: &'a Host, store: &Store, system: &str, more: &str) -> Result<Guest<'a>> {
+    let text = format!("[Container]\nSystem={}\n{more}", store.path(system)?);
+    Guest::declare(host, "guix", &text)
+}
+
+/// The Shepherd is PID 1, its service runs, and it stops on request.
+pub(super) fn shepherd(host: &Host) -> Result<()> {
+    with_store(host, GUIX, |store| {
+        let guest = declare(host, store, "one", "")?;
+        let time = guest.systemctl("start")?;
+        says(&guest, "Service hello has been started")?;
+        prints(
+            &guest,
+            store,
+            "tr '\\000' '\\n' </proc/1/cmdline | sed -n 3p; for n in /proc/[0-9]*; do echo $n; done | head -1; uname -n",
+            &format!("{}/bin/shepherd\n/proc/1\nguix", store.path("shepherd")?),
+        )?;
+        let herd = format!("{}/bin/herd", store.path("shepherd")?);
+        let status = guest
+            .exec(&[&herd, "--socket=/var/run/shepherd/socket", "status"])?
+            .ok()?;
+        ensure!(status.contains("hello"), "{status}");
+        let stop = guest.systemctl("stop")?;
+        println!("started in {time:?}, stopped in {stop:?}");
+        let journal = guest.journal()?;
+        for text in [
+            "(shepherd); enter it with",
+            "Service hello stopped",
+            "Exiting shepherd",
+        ] {
+            ensure!(journal.contains(text), "{text:?} is not in {journal}");
+        }
+        ensure!(!journal.contains("killing it"), "{journal}");
+        // The Shepherd's own halt ends the unit well.
+        guest.systemctl("start")?;
+        says(&guest, "Service hello has been started")?;
+        // The command loses its container.
+        let _ = guest.exec(&[
+            &herd,
+            "--socket=/var/run/shepherd/socket",
+            "power-off",
+            "root",
+        ])?;
+        host.sh(&format!(
+            "while systemctl is-active -q {}; do sleep 0.05; done",
+            guest.unit()
+        ))?
+        .ok()?;
+        guest.finish()
+    })
+}
+
+/// Exactly the closure is there.
+pub(super) fn closure(host: &Host) -> Result<()> {
+    with_store(host, GUIX, |store| {
+        let guest = declare(host, store, "one", "Closure=guix\n")?;
+        guest.systemctl("start")?;
+        says(&guest, "Service hello has been started")?;
+        let mut names = CLOSURE.to_vec();
+        names.push("one");
+        prints(&guest, store, "ls /gnu/store", &store.items(&names)?)?;
+        guest.finish()
+    })
+}
+
+/// What runs stays, what has stopped goes, and one whose launcher was killed does not hold on.
+pub(super) fn collector(host: &Host) -> Result<()> {
+    with_store(host, GUIX, |store| {
+        let (one, other) = (store.path("one")?, store.path("other")?);
+        let exists =
+            |path: &str| Ok::<_, anyhow::Error>(host.exec(["test", "-e", path])?.status() == 0);
+        let link = "/var/guix/gcroots/auto/skep-guix";
+        let guest = declare(host, store, "one", "")?;
+        guest.systemctl("start")?;
+        says(&guest, "Service hello has been started")?;
+        host.exec(["guix", "gc"])?.ok()?;
+        ensure!(
+            exists(one)? && exists(link)? && !exists(other)?,
+            "after the first collection"
+        );
+        guest.systemctl("restart")?;
+        host.exec(["guix", "gc"])?.ok()?;
+        ensure!(exists(one)? && exists(link)?, "after a restart");
+        host.exec([
+            "systemctl",
+            "kill",
+            "--kill-whom=main",
+            "--signal=KILL",
+            &guest.unit(),
+        ])?
+        .ok()?;
+        host.sh(&format!(
+            "while systemctl is-active -q {}; do sleep 0.05; done",
+            guest.unit()
+        ))?
+        .ok()?;
+        host.exec(["systemctl", "reset-failed", &guest.unit()])?
+            .ok()?;
+        ensure!(
+            host.exec(["test", "-L", link])?.status() == 0 && !exists(link)?,
+            "the link leads somewhere"
+        );
+        // The next start replaces it.
+        guest.systemctl("start")?;
+        host.exec(["guix", "gc"])?.ok()?;
+        ensure!(exists(one)? && exists(link)?, "after a kill");
+        guest.systemctl("stop")?;
+        ensure!(
+            host.exec(["test", "-L", link])?.status() != 0,
+            "the link is left"
+        );
+        host.exec(["guix", "gc"])?.ok()?;
+        ensure!(!exists(one)?, "the stopped system is kept");
+        guest.finish()
+    })
+}
+
+/// The script of `guix system container`, a profile that is switched, and a system for a machine.
+pub(super) fn forms(host: &Host) -> Result<()> {
+    with_store(host, GUIX, |store| {
+        let guest = declare(host, store, "script", "Closure=yes\n")?;
+        guest.systemctl("start")?;
+        says(&guest, "service hello of one runs")?;
+        let profile = "/var/guix/profiles/system";
+        let switch = |name: &str| host.exec(["ln", "-sfn", store.path(name)?, profile])?.ok();
+        switch("one")?;
+        guest.redeclare(&format!("[Container]\nSystem={profile}\n"))?;
+        guest.systemctl("restart")?;
+        switch("two")?;
+        guest.systemctl("restart")?;
+        says(&guest, "service hello of two runs")?;
+        guest.finish()?;
+        let metal = format!("[Container]\nSystem={}\n", store.path("metal")?);
+        refused(host, "guix", &metal, &["guix system container config.scm"])
+    })
+}
