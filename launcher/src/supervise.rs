@@ -19,7 +19,6 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::exec::parent::Running;
 use crate::plan::LaunchPlan;
-use crate::plan::init::InitKind;
 use crate::step::{At, StepError};
 use crate::supervise::console::Console;
 use crate::supervise::notify::Told;
@@ -64,7 +63,7 @@ pub fn supervise(
         machine: Machine::new(
             plan.init.notify_ready,
             plan.init.kind.will_hear(),
-            plan.init.kind == InitKind::Systemd,
+            plan.init.kind.repeats(),
         ),
         started: Instant::now(),
         probe_at: None,
