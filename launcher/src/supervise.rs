@@ -20,7 +20,6 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::exec::parent::Running;
 use crate::plan::LaunchPlan;
-use crate::plan::init::InitKind;
 use crate::register::{self, Registration, machine_name};
 use crate::step::{At, StepError};
 use crate::supervise::console::Console;
@@ -70,7 +69,7 @@ pub fn supervise(
         machine: Machine::new(
             plan.init.notify_ready,
             plan.init.kind.will_hear(),
-            plan.init.kind == InitKind::Systemd,
+            plan.init.kind.repeats(),
         ),
         started: Instant::now(),
         probe_at: None,

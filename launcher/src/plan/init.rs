@@ -87,6 +87,12 @@ impl InitKind {
         self == InitKind::Systemd
     }
 
+    /// Whether the shutdown signal may be sent again. systemd loses one while it executes itself anew, a Guix boot program
+    /// one that comes before it has become the Shepherd.
+    pub fn repeats(self) -> bool {
+        matches!(self, InitKind::Systemd | InitKind::Shepherd)
+    }
+
     /// Whether it installs its signal handlers for certain, if given the time.
     pub fn will_hear(self) -> bool {
         self != InitKind::Other

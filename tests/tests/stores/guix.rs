@@ -1,7 +1,9 @@
 //! A real Guix store: Debian's Guile and Shepherd as items, a real daemon, and its collector.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use skep_tests::{guest::Guest, host::Host};
+use skep_tests::{guest::Guest, host::Host, wait::wait_until};
 
 use super::{Store, prints, refused, says, with_store};
 
@@ -10,15 +12,21 @@ pub(super) const GUIX: &str = include_str!("guix.sh");
 /// What a system refers to.
 pub(super) const CLOSURE: [&str; 6] = ["tools", "glibc", "guile", "modules", "profile", "shepherd"];
 
-fn declare<'a>(host: &'a Host, store: &Store, system: &str, more: &str) -> Result<Guest<'a>> {
+fn declare<'a>(
+    host: &'a Host,
+    name: &str,
+    store: &Store,
+    system: &str,
+    more: &str,
+) -> Result<Guest<'a>> {
     let text = format!("[Container]\nSystem={}\n{more}", store.path(system)?);
-    Guest::declare(host, "guix", &text)
+    Guest::declare(host, name, &text)
 }
 
 /// The Shepherd is PID 1, its service runs, and it stops on request.
 pub(super) fn shepherd(host: &Host) -> Result<()> {
     with_store(host, GUIX, |store| {
-        let guest = declare(host, store, "one", "")?;
+        let guest = declare(host, "guix", store, "one", "")?;
         let time = guest.systemctl("start")?;
         says(&guest, "Service hello has been started")?;
         prints(
@@ -45,7 +53,10 @@ pub(super) fn shepherd(host: &Host) -> Result<()> {
         ensure!(!journal.contains("killing it"), "{journal}");
         // The Shepherd's own halt ends the unit well.
         guest.systemctl("start")?;
-        says(&guest, "Service hello has been started")?;
+        wait_until(Duration::from_secs(20), "the Shepherd to listen", || {
+            let done = guest.exec(&[&herd, "--socket=/var/run/shepherd/socket", "status"])?;
+            Ok((done.status() == 0).then_some(()))
+        })?;
         // The command loses its container.
         let _ = guest.exec(&[
             &herd,
@@ -54,7 +65,7 @@ pub(super) fn shepherd(host: &Host) -> Result<()> {
             "root",
         ])?;
         host.sh(&format!(
-            "while systemctl is-active -q {}; do sleep 0.05; done",
+            "n=0; while systemctl is-active -q {}; do n=$((n+1)); [ $n -lt 400 ] || exit 1; sleep 0.05; done",
             guest.unit()
         ))?
         .ok()?;
@@ -65,7 +76,7 @@ pub(super) fn shepherd(host: &Host) -> Result<()> {
 /// Exactly the closure is there.
 pub(super) fn closure(host: &Host) -> Result<()> {
     with_store(host, GUIX, |store| {
-        let guest = declare(host, store, "one", "Closure=guix\n")?;
+        let guest = declare(host, "guix-closure", store, "one", "Closure=guix\n")?;
         guest.systemctl("start")?;
         says(&guest, "Service hello has been started")?;
         let mut names = CLOSURE.to_vec();
@@ -81,8 +92,8 @@ pub(super) fn collector(host: &Host) -> Result<()> {
         let (one, other) = (store.path("one")?, store.path("other")?);
         let exists =
             |path: &str| Ok::<_, anyhow::Error>(host.exec(["test", "-e", path])?.status() == 0);
-        let link = "/var/guix/gcroots/auto/skep-guix";
-        let guest = declare(host, store, "one", "")?;
+        let link = "/var/guix/gcroots/auto/skep-guix-gc";
+        let guest = declare(host, "guix-gc", store, "one", "")?;
         guest.systemctl("start")?;
         says(&guest, "Service hello has been started")?;
         host.exec(["guix", "gc"])?.ok()?;
@@ -102,7 +113,7 @@ pub(super) fn collector(host: &Host) -> Result<()> {
         ])?
         .ok()?;
         host.sh(&format!(
-            "while systemctl is-active -q {}; do sleep 0.05; done",
+            "n=0; while systemctl is-active -q {}; do n=$((n+1)); [ $n -lt 400 ] || exit 1; sleep 0.05; done",
             guest.unit()
         ))?
         .ok()?;
@@ -130,7 +141,7 @@ pub(super) fn collector(host: &Host) -> Result<()> {
 /// The script of `guix system container`, a profile that is switched, and a system for a machine.
 pub(super) fn forms(host: &Host) -> Result<()> {
     with_store(host, GUIX, |store| {
-        let guest = declare(host, store, "script", "Closure=yes\n")?;
+        let guest = declare(host, "guix-forms", store, "script", "Closure=yes\n")?;
         guest.systemctl("start")?;
         says(&guest, "service hello of one runs")?;
         let profile = "/var/guix/profiles/system";
@@ -143,6 +154,11 @@ pub(super) fn forms(host: &Host) -> Result<()> {
         says(&guest, "service hello of two runs")?;
         guest.finish()?;
         let metal = format!("[Container]\nSystem={}\n", store.path("metal")?);
-        refused(host, "guix", &metal, &["guix system container config.scm"])
+        refused(
+            host,
+            "guix-metal",
+            &metal,
+            &["guix system container config.scm"],
+        )
     })
 }

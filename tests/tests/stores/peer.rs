@@ -12,7 +12,57 @@ const PEER: &str = include_str!("peer.scm");
 const SCRIPT: &str = "/var/lib/machines/.stores/peer.scm";
 
 /// Start of a difference, and why it is there. `+` is ours alone, `-` the peer's.
-const REASONS: &[(&str, &str)] = &[];
+const REASONS: &[(&str, &str)] = &[
+    (
+        "+env PATH=",
+        "a boot program finds what the tree has; the peer clears PATH and the fixture's shell sets its own",
+    ),
+    (
+        "-env PATH=",
+        "the default of the fixture's shell, as the peer has none",
+    ),
+    ("+env TERM=", "the console is a terminal"),
+    (
+        "+env container=",
+        "programs can tell that they are in a container",
+    ),
+    (
+        "+env SHLVL=",
+        "the fixture's shell wrapper runs for the boot program, too",
+    ),
+    (
+        "-env SHLVL=",
+        "it loads the boot program in the Guile that it is",
+    ),
+    (
+        "+uid_map 0 ",
+        "a range of its own: the peer's root is the host's",
+    ),
+    (
+        "+gid_map 0 ",
+        "a range of its own: the peer's root is the host's",
+    ),
+    ("-uid_map 0 0 ", "the host's own ids"),
+    ("-gid_map 0 0 ", "the host's own ids"),
+    (
+        "+mount /proc/",
+        "what tells about the host or acts on it is masked or read-only",
+    ),
+    (
+        "+mount /sys/firmware ",
+        "what tells about the host is masked",
+    ),
+    ("+mount /sys/fs/cgroup ", "a delegated cgroup of its own"),
+    (
+        "+mount /run",
+        "a fresh tmpfs, with the Container Interface below",
+    ),
+    ("+mount /tmp ", "a fresh tmpfs with a limit"),
+    (
+        "-mount /dev/fuse ",
+        "a device is granted by declaration only",
+    ),
+];
 
 pub(super) fn compare(host: &Host) -> Result<()> {
     with_store(host, GUIX, |store| {
