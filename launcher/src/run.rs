@@ -33,7 +33,7 @@ use crate::prepare::{Prepared, prepare};
 use crate::run::life::{Answer, Life};
 use crate::run::pidfile::PidFile;
 use crate::step::{At, StepError};
-use crate::streams::{Outer, Streams, pipes};
+use crate::streams::{Outer, Streams, follow_size, pipes};
 use crate::supervise::hearing::{Hearing, hearing};
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
@@ -104,6 +104,10 @@ fn set_up_and_run(path: &Path, keep: Keep) -> Result<u8, StepError> {
     let locks = take_locks(&prepared.plan.locks)?;
     let payload = cgroup::prepare(&prepared.host, prepared.plan.ids.host(0))?;
     let result = in_payload(&prepared, &payload, &signals);
+    if result.is_err() {
+        // The error that is reported is the first one.
+        let _ = end_rest(&payload);
+    }
     payload.remove();
     // Each run has a range of its own: the files would pile up.
     remove_ranges(&prepared.plan.locks, locks);
@@ -127,13 +131,13 @@ fn in_payload(prepared: &Prepared, payload: &Payload, signals: &Signals) -> Resu
             let Some(outer) = outer.or(master) else {
                 return Err(StepError::new("the container gave no terminal", ""));
             };
-            let mut publisher = Publisher::new(plan, &file.id, leader.child.pid.as_raw())?;
-            publisher.publish(true)?;
             let pid_file = command
                 .pid_file
                 .as_deref()
                 .map(|path| PidFile::write(path, leader.child.pid))
                 .transpose()?;
+            let mut publisher = Publisher::new(plan, &file.id, leader.child.pid.as_raw())?;
+            publisher.publish(true)?;
             announce(plan, &leader);
             let status = stay(plan, command, &leader, payload, outer, signals);
             drop(pid_file);
@@ -178,6 +182,8 @@ fn terminal_of_host() -> Result<(OwnedFd, OwnedFd), StepError> {
     let master = nix::fcntl::open(PTMX, flags, Mode::empty()).at("open", PTMX)?;
     pty::unlock(master.as_fd()).at("unlock", PTMX)?;
     let terminal = pty::peer(master.as_fd()).at("open terminal of", PTMX)?;
+    // Before the command can ask.
+    follow_size(master.as_fd());
     Ok((master, terminal))
 }
 

@@ -213,10 +213,8 @@ impl Streams {
 
     /// Gives the command's terminal the size of the caller's.
     pub fn resize(&self) {
-        if let (Some(master), Some(raw)) = (&self.master, &self.raw)
-            && let Ok(size) = pty::size(raw.terminal.as_fd())
-        {
-            let _ = pty::set_size(master.as_fd(), size);
+        if let (Some(master), Some(raw)) = (&self.master, &self.raw) {
+            follow(master.as_fd(), raw.terminal.as_fd());
         }
     }
 }
@@ -225,9 +223,16 @@ fn revents(fd: &PollFd<'_>) -> PollFlags {
     fd.revents().unwrap_or(PollFlags::empty())
 }
 
-/// Gives a terminal the size of standard input's. Without a size of its own it stays as it is.
+/// Gives a terminal the size of standard input's. It stays as it is when that has none.
 pub fn follow_size(master: BorrowedFd) {
-    if let Ok(size) = pty::size(std::io::stdin().as_fd()) {
+    follow(master, std::io::stdin().as_fd());
+}
+
+fn follow(master: BorrowedFd, terminal: BorrowedFd) {
+    // A serial line has no size, nor has one of a program that did not set it.
+    if let Ok(size) = pty::size(terminal)
+        && (size.rows, size.columns) != (0, 0)
+    {
         let _ = pty::set_size(master, size);
     }
 }

@@ -24,6 +24,7 @@ use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
+use crate::streams::follow_size;
 use crate::sync::{Channel, Frame};
 use crate::sys::creds::AsOwner;
 use crate::sys::fd::open_in_root;
@@ -40,6 +41,16 @@ struct Builder<'a> {
     covers: u32,
     console: Option<OwnedFd>,
     notify: Option<OwnedFd>,
+    caller: Caller,
+}
+
+/// Whether the console is joined to a terminal of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    /// A command's is.
+    HasTerminal,
+    /// That of a container that boots leads to the journal.
+    None,
 }
 
 /// Builds everything in `plan` below `root` and reports [`Frame::Built`].
@@ -59,10 +70,22 @@ pub fn build(
         covers: 0,
         console: None,
         notify: None,
+        caller: match plan.command {
+            Some(_) => Caller::HasTerminal,
+            None => Caller::None,
+        },
     };
+    // The ids are switched once for many operations.
+    let mut owner = None;
     for op in &plan.mounts {
+        if reads_host_tree(op) {
+            owner = None;
+        } else if owner.is_none() {
+            owner = Some(AsOwner::of(plan.ids.host(0)));
+        }
         builder.apply(op)?;
     }
+    drop(owner);
     if plan.network == Network::Private {
         set_up_network()?;
     }
@@ -280,6 +303,10 @@ impl Builder<'_> {
             },
         )
         .at("set size of", "console")?;
+        if self.caller == Caller::HasTerminal {
+            // Before the command can ask: standard input is still the caller's terminal.
+            follow_size(master.as_fd());
+        }
         self.link(Path::new("/dev/console"), &format!("pts/{number}"))?;
         self.console = Some(master);
         Ok(())
@@ -360,6 +387,25 @@ impl Builder<'_> {
             );
         }
         attach(source.as_fd(), target.as_fd()).at("attach", place)
+    }
+}
+
+/// Whether the operation opens files that the administrator named, as the host's root: a file system of the network may
+/// tell users apart by itself.
+fn reads_host_tree(op: &MountOp) -> bool {
+    match op {
+        MountOp::Filesystem { .. }
+        | MountOp::Directory { .. }
+        | MountOp::Device(_)
+        | MountOp::Link { .. }
+        | MountOp::File(..)
+        | MountOp::Mask(_)
+        | MountOp::ReadOnly(_)
+        | MountOp::Writable(_)
+        | MountOp::Console
+        | MountOp::NotifySocket(_)
+        | MountOp::Freeze(_) => false,
+        MountOp::Cover(..) | MountOp::Replace(..) | MountOp::Bind(_) => true,
     }
 }
 

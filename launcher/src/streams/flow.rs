@@ -12,8 +12,8 @@ use nix::unistd::{read, write};
 
 use crate::step::{At, StepError};
 
-/// Bytes moved at once.
-const BUFFER: usize = 256 << 10;
+/// Bytes moved at once, at first and for those who have much to say.
+const BUFFER: std::ops::RangeInclusive<usize> = (4 << 10)..=(256 << 10);
 
 /// What a pipe that polls as writable takes without blocking: PIPE_BUF of pipe(7).
 const SMALL: usize = 4096;
@@ -153,7 +153,7 @@ impl End {
 pub(super) struct Flow {
     source: Option<End>,
     sink: Option<End>,
-    /// Allocated with the first read; `taken..filled` waits.
+    /// Grows with each read that fills it; `taken..filled` waits.
     buffer: Vec<u8>,
     taken: usize,
     filled: usize,
@@ -290,7 +290,10 @@ impl Flow {
         let Some(source) = &self.source else {
             return false;
         };
-        self.buffer.resize(BUFFER, 0);
+        if self.filled == self.buffer.len() {
+            let size = (self.filled * 8).clamp(*BUFFER.start(), *BUFFER.end());
+            self.buffer.resize(size, 0);
+        }
         (self.taken, self.filled) = (0, 0);
         match source.read(&mut self.buffer) {
             Ok(length @ 1..) => {

@@ -1,30 +1,49 @@
 //! Credentials of this thread: setfsuid(2), setfsgid(2), prctl(2).
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use nix::libc;
 
 use crate::sys::caps::{CapSet, limit_permitted};
 
+/// File system ids of this process, which has one thread.
+static CURRENT: AtomicU32 = AtomicU32::new(0);
+
 /// Creates files as another owner until dropped.
 ///
 /// Host root has no id in a tree that is idmapped for a container, so files made there need the container's ids. The
-/// privileges of root stay: directories that only another owner may enter are no obstacle.
+/// privileges of root stay: directories that only another owner may enter are no obstacle. One inside the other of the
+/// same owner costs nothing.
 #[derive(Debug)]
-pub struct AsOwner(());
+pub struct AsOwner {
+    before: u32,
+}
 
 impl AsOwner {
     /// Switches the file system ids to `id`.
     pub fn of(id: u32) -> AsOwner {
-        set_fs_ids(id);
-        // setfsuid(2) to another id than 0 has taken the capabilities over files out of the effective set.
-        let _ = limit_permitted(CapSet(u64::MAX));
-        AsOwner(())
+        let before = switch(id);
+        if before != id {
+            // setfsuid(2) to another id than 0 has taken the capabilities over files out of the effective set.
+            let _ = limit_permitted(CapSet(u64::MAX));
+        }
+        AsOwner { before }
     }
 }
 
 impl Drop for AsOwner {
     fn drop(&mut self) {
-        set_fs_ids(0);
+        switch(self.before);
     }
+}
+
+/// Takes these file system ids and returns the former ones.
+fn switch(id: u32) -> u32 {
+    let before = CURRENT.swap(id, Ordering::Relaxed);
+    if before != id {
+        set_fs_ids(id);
+    }
+    before
 }
 
 fn set_fs_ids(id: u32) {

@@ -80,8 +80,8 @@ pub(crate) fn root(host: &Host) -> Result<()> {
         .with(|spec| spec.root.access = Access::ReadOnly)
         .gives(host, 0, "read-only")?;
     // A tree instead: it is not changed by a command that only reads it, and has no trace of the host's.
-    let tree = "cat /etc/os-release | grep -c bookworm; ls /run/host 2>/dev/null; touch /x 2>/dev/null || echo kept";
-    for (access, want) in [(Access::ReadOnly, "5\nkept"), (Access::Ephemeral, "5")] {
+    let tree = "cat /etc/os-release | grep -c ^VERSION_CODENAME=bookworm; ls /run/host 2>/dev/null; touch /x 2>/dev/null || echo kept";
+    for (access, want) in [(Access::ReadOnly, "1\nkept"), (Access::Ephemeral, "1")] {
         Case::sh(tree)
             .with(|spec| {
                 spec.root.path = Some("/var/lib/machines/debian-12".into());
@@ -99,7 +99,7 @@ pub(crate) fn root(host: &Host) -> Result<()> {
 
 pub(crate) fn api(host: &Host) -> Result<()> {
     let options = "for m in /proc /sys /sys/fs/cgroup /dev/pts /dev/shm /dev/mqueue /tmp; do \
-        awk -v m=$m '$2 == m {print m, $3, $4}' /proc/mounts | cut -d, -f1-4; done";
+        grep -E \"^[^ ]+ $m \" /proc/mounts | cut -d' ' -f2-4 | cut -d, -f1-4; done";
     let want = "/proc proc rw,nosuid,nodev,noexec\n/sys sysfs ro,nosuid,nodev,noexec\n\
         /sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec\n/dev/pts devpts rw,nosuid,noexec,relatime\n\
         /dev/shm tmpfs rw,nosuid,nodev,relatime\n/dev/mqueue mqueue rw,nosuid,nodev,noexec\n\
@@ -115,7 +115,7 @@ pub(crate) fn api(host: &Host) -> Result<()> {
     Case::sh(nodes).gives(host, 0, want)?;
     // Each part only with its namespace.
     let parts = "grep -cE ' (/proc|/sys|/sys/fs/cgroup|/dev/mqueue) ' /proc/mounts; ls -A /sys 2>/dev/null; \
-        ls /etc 2>/dev/null; awk '$2 == \"/proc\" {print $3}' /proc/mounts";
+        ls /etc 2>/dev/null; grep -E '^[^ ]+ /proc ' /proc/mounts | cut -d' ' -f3";
     Case::sh(parts)
         .with(|spec| {
             spec.network = Network::Host;

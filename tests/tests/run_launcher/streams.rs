@@ -43,8 +43,12 @@ pub(crate) fn pipes(host: &Host) -> Result<()> {
         ),
         // The end of the output is seen when it comes, not when the command ends.
         (
-            format!("{run}-closes </dev/null 2>&1 >/dev/fd/3 3> >(cat >/dev/null; echo end >&2)"),
-            "late",
+            "group=/sys/fs/cgroup/trial; mkdir $group; \
+             bash -c 'echo $$ >$1/cgroup.procs; exec /usr/libexec/skep/launcher run trial-closes' - $group \
+             </dev/null 2>/run/trial-late | { cat; cat /run/trial-late; echo end; }; \
+             cat /run/trial-late; rm /run/trial-late; rmdir $group/supervisor $group"
+                .to_owned(),
+            "x\nend\nlate",
         ),
         (
             format!(
@@ -81,7 +85,7 @@ pub(crate) fn gigabyte(host: &Host) -> Result<()> {
 pub(crate) fn terminal(host: &Host) -> Result<()> {
     let typescript = |inner: &str| {
         format!(
-            "export -f in_cgroup; script -qec {} /dev/null < <(sleep 1)",
+            "export -f in_cgroup; SHELL=/bin/bash script -qec {} /dev/null < <(sleep 1)",
             quoted(inner)
         )
     };
@@ -112,7 +116,7 @@ pub(crate) fn terminal(host: &Host) -> Result<()> {
             .write(host, "trial")?;
         let inner = "bash -c \"in_cgroup trial\"; echo status $?";
         let script = format!(
-            "export -f in_cgroup; (sleep 1; printf '\\003'; sleep 1) | script -qec {} /dev/null | sed 's/^^C//'",
+            "export -f in_cgroup; (sleep 1; printf '\\003'; sleep 1) | SHELL=/bin/bash script -qec {} /dev/null | sed 's/^^C//'",
             quoted(inner)
         );
         prints(host, &script, "INT\nstatus 7").map_err(|error| error.context(name))?;
@@ -126,8 +130,9 @@ fn console(host: &Host) -> Result<()> {
         .command(|command| (command.streams, command.user) = (Streams::Terminal, (1000, 1000)))
         .write(host, "trial")?;
     let unit = UNIT.replace("--pipe", "--pty");
+    // Newer ones set the title of the terminal.
     let script = format!(
-        "script -qec {} /dev/null < <(sleep 1) | head -4",
+        "script -qec {} /dev/null < <(sleep 1) | head -4 | sed -E 's/\\x1b(\\[[0-9;]*[a-z]|\\][^\\x1b]*\\x1b\\\\)//g'",
         quoted(&unit)
     );
     prints(host, &script, "/dev/pts/0\npts/0\n1000\nagain")
