@@ -116,7 +116,7 @@ pub(super) fn no_block(host: &Host) -> Result<()> {
         prints(
             host,
             "r --no-block --quiet --name lim --property MemoryMax=64M --property CPUWeight=50 -- sleep 60; \
-             systemctl show --value -p MemoryMax -p CPUWeight -p Description skep-run-lim; skep list | grep -c lim; \
+             systemctl show --value -p MemoryMax -p CPUWeight -p Description skep-run-lim | sort; skep list | grep -c lim; \
              skep apply --prune >/dev/null; systemctl is-active skep-run-lim; systemctl stop skep-run-lim",
             "50\n67108864\nsleep 60\n0\nactive",
         )?;

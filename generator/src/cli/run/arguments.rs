@@ -61,7 +61,7 @@ pub(in crate::cli) struct RunArgs {
     /// File that holds the first process's PID while it runs
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) pid_file: Option<PathBuf>,
-    /// Setting of the unit, as in [Service] or [Unit]
+    /// Setting of the unit, one of a declaration's Service or Unit section
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) property: Vec<String>,
     /// Name of the run, for "skep exec"
