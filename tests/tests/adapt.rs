@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         ("g1_g2_g3_g4_metal_with_private_network", |host| {
             metal::boots(host, "private")
         }),
+        ("g1_g2_metal_disk_image", metal::image),
         ("g5_metal_with_the_hosts_network", |host| {
             metal::boots(host, "host")
         }),

@@ -45,6 +45,8 @@ fn main() -> ExitCode {
         ("g1_guix_script_profile_and_metal", guix::forms),
         ("g21_nix_closure_and_collector", nix::closure),
         ("g1_nixos_stage_2", nix::systemd),
+        ("g37_guile_with_its_closure", guix::evaluate),
+        ("g37_nix_with_its_closure", nix::evaluate),
         ("g26_same_as_guix_itself", peer::compare),
     ];
     let mut trials = Vec::new();

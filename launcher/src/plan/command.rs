@@ -6,7 +6,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use skep_spec::{Access, Command, ContainerSpec, Namespace, Network, Streams, Variable};
+use skep_spec::{
+    Access, Bind, Command, ContainerSpec, Missing, Namespace, Network, Streams, Variable,
+};
 
 use crate::exec::program::PATH;
 use crate::plan::ids::Ids;
@@ -19,6 +21,28 @@ use crate::step::StepError;
 
 /// Names of a network namespace that has a loopback link only.
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
+
+/// What look-ups of names read; with the host's network a command sees the host's. They have one kind of reader, so their
+/// owner is of no interest, and their file system need not be mappable.
+const NAME_FILES: [&str; 4] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/services",
+];
+
+fn name_file(path: &str) -> MountOp {
+    MountOp::Bind(Bind {
+        source: path.into(),
+        target: path.into(),
+        read_only: true,
+        missing: Missing::Skip,
+        recursive: false,
+        idmap: false,
+        nosuid: true,
+        nodev: true,
+    })
+}
 
 /// The first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +136,9 @@ pub fn plan_mounts(spec: &ContainerSpec, command: &Command, ids: &Ids) -> Vec<Mo
         let path = PathBuf::from("/etc");
         ops.push(MountOp::Directory { path, mode: 0o755 });
         ops.push(MountOp::File("/etc/hosts".into(), HOSTS.into()));
+    }
+    if fresh && spec.network == Network::Host {
+        ops.extend(NAME_FILES.map(name_file));
     }
     plan_declared(spec, ids, &mut ops);
     // A tree is mounted read-only; a fresh root had to be populated first.
@@ -250,7 +277,12 @@ mod tests {
         assert!(
             !shared
                 .iter()
-                .any(|op| op.contains("/sys/") || op.contains("/etc"))
+                .any(|op| op.contains("/sys/") || op.starts_with("file /etc"))
+        );
+        assert!(
+            shared
+                .iter()
+                .any(|op| op.starts_with("bind /etc/resolv.conf"))
         );
         spec.shared = vec![Namespace::Mount];
         assert!(mounts(&spec, &command()).is_empty());

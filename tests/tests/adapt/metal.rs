@@ -36,20 +36,7 @@ pub(super) fn boots(host: &Host, network: &str) -> Result<()> {
     let name = format!("metal-{network}");
     with_copy(host, "metal", &name, || {
         let tree = format!("/var/lib/machines/{name}");
-        host.write(&format!("{tree}/etc/fstab"), FSTAB)?;
-        host.write(&format!("{tree}/etc/network/interfaces"), INTERFACES)?;
-        let units = format!("{tree}/etc/systemd/system");
-        host.write(&format!("{units}/web.service"), WEB)?;
-        host.write(&format!("{units}/backup.mount"), BACKUP)?;
-        host.write(&format!("{units}/dev-sdz9.swap"), SWAP)?;
-        host.sh(&format!(
-            "cd {units} && mkdir -p local-fs.target.wants swap.target.wants && \
-             ln -s ../web.service multi-user.target.wants/web.service && \
-             ln -s ../backup.mount local-fs.target.wants/backup.mount && \
-             ln -s ../dev-sdz9.swap swap.target.wants/dev-sdz9.swap && \
-             ln -s /usr/lib/systemd/system/serial-getty@.service getty.target.wants/serial-getty@ttyS0.service"
-        ))?
-        .ok()?;
+        furnish(host, &tree)?;
         let before = state(host, &name)?;
         let text = format!("[Container]\nNetwork={network}\n");
         let guest = Guest::declare(host, &name, &text)?;
@@ -76,6 +63,56 @@ pub(super) fn boots(host: &Host, network: &str) -> Result<()> {
         ensure!(stop < Duration::from_secs(5), "stopped after {stop:?}");
         unchanged(host, &name, &before)?;
         guest.finish()
+    })
+}
+
+/// Gives the tree what an installer and an administrator leave on a machine.
+fn furnish(host: &Host, tree: &str) -> Result<()> {
+    host.write(&format!("{tree}/etc/fstab"), FSTAB)?;
+    host.write(&format!("{tree}/etc/network/interfaces"), INTERFACES)?;
+    let units = format!("{tree}/etc/systemd/system");
+    host.write(&format!("{units}/web.service"), WEB)?;
+    host.write(&format!("{units}/backup.mount"), BACKUP)?;
+    host.write(&format!("{units}/dev-sdz9.swap"), SWAP)?;
+    host.sh(&format!(
+        "cd {units} && mkdir -p local-fs.target.wants swap.target.wants && \
+         ln -s ../web.service multi-user.target.wants/web.service && \
+         ln -s ../backup.mount local-fs.target.wants/backup.mount && \
+         ln -s ../dev-sdz9.swap swap.target.wants/dev-sdz9.swap && \
+         ln -s /usr/lib/systemd/system/serial-getty@.service getty.target.wants/serial-getty@ttyS0.service"
+    ))?
+    .ok()
+    .map(drop)
+}
+
+/// The same as a disk: a partition table with an ext4 root.
+pub(super) fn image(host: &Host) -> Result<()> {
+    with_copy(host, "metal", "metal-disk", || {
+        let tree = "/var/lib/machines/metal-disk";
+        furnish(host, tree)?;
+        let made = host.sh(&format!(
+            "set -e; cd /var/lib/machines; truncate -s 1500M metal.raw metal.part; truncate -s -2M metal.part; \
+             mke2fs -q -t ext4 -d {tree} metal.part; \
+             printf 'label: gpt\\nstart=2048, size=+1496M, type=linux-root-x86-64\\n' | sfdisk -q metal.raw; \
+             dd if=metal.part of=metal.raw bs=1M seek=1 conv=notrunc,sparse status=none; rm metal.part"
+        ))?;
+        let judged = made.ok().and_then(|_| {
+            for network in ["private", "host"] {
+                let root = "/var/lib/machines/metal.raw";
+                let text = format!("[Container]\nRoot={root}\nNetwork={network}\n");
+                let guest = started(host, "metal-disk", &text)?;
+                guest.is_running()?;
+                prints(
+                    &guest,
+                    "systemctl is-active web.service network-online.target; stat -f -c %T /",
+                    "active\nactive\next2/ext3",
+                )?;
+                guest.finish()?;
+            }
+            Ok(())
+        });
+        host.sh("rm -f /var/lib/machines/metal.raw /var/lib/machines/metal.part /var/lib/machines/.#metal.raw.lck")?.ok()?;
+        judged
     })
 }
 

@@ -86,6 +86,36 @@ pub(super) fn closure(host: &Host) -> Result<()> {
     })
 }
 
+/// Code runs in a throw-away container that sees nothing but the closure of its interpreter.
+pub(super) fn evaluate(host: &Host) -> Result<()> {
+    with_store(host, GUIX, |store| {
+        let profile = store.path("profile")?;
+        let eval = |code: &str, more: &str| {
+            host.sh(&format!(
+                "skep run --closure \"$(guix gc -R {profile})\" {more} -- {profile}/bin/guile -c '{code}'"
+            ))
+        };
+        let done = eval("(display (+ 40 2)) (exit 7)", "")?;
+        ensure!(done.status() == 7 && done.stdout() == "42", "{done:?}");
+        let seen = "(use-modules (ice-9 ftw)) \
+            (define (names place) (scandir place (lambda (name) (not (member name (list \".\" \"..\")))))) \
+            (format #t \"~{~a~%~}\" (names \"/gnu/store\")) (format #t \"~{~a ~}\" (names \"/\"))";
+        let listed = eval(seen, "--env GUILE_AUTO_COMPILE=0")?.ok()?;
+        let closure = ["tools", "glibc", "guile", "modules", "profile"];
+        let want = format!("{}\ndev etc gnu proc sys tmp", store.items(&closure)?);
+        ensure!(listed.trim() == want, "{listed}, not {want}");
+        // A mapping, as the seed's evaluation takes them.
+        host.sh("mkdir -p /srv/eval && echo shared >/srv/eval/file")?
+            .ok()?;
+        let read = "(use-modules (ice-9 rdelim)) (display (call-with-input-file \"/in/file\" read-line)) \
+            (call-with-output-file \"/out/made\" (lambda (port) (display \"made\" port)))";
+        let done = eval(read, "--expose /srv/eval=/in --share /srv/eval=/out")?.ok();
+        let made = host.sh("cat /srv/eval/made; rm -rf /srv/eval")?.stdout();
+        ensure!(done? == "shared" && made == "made", "{made}");
+        Ok(())
+    })
+}
+
 /// What runs stays, what has stopped goes, and one whose launcher was killed does not hold on.
 pub(super) fn collector(host: &Host) -> Result<()> {
     with_store(host, GUIX, |store| {

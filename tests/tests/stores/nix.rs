@@ -38,6 +38,21 @@ pub(super) fn closure(host: &Host) -> Result<()> {
     })
 }
 
+/// A program of the store runs with its closure alone.
+pub(super) fn evaluate(host: &Host) -> Result<()> {
+    with_store(host, NIX, |store| {
+        let (plain, tools) = (store.path("plain")?, store.path("tools")?);
+        let listed = host
+            .sh(&format!(
+                "skep run --closure \"$(nix-store -qR {plain})\" -- {tools}/bin/busybox ls /nix/store"
+            ))?
+            .ok()?;
+        let want = store.items(&["tools", "plain"])?;
+        ensure!(listed == want, "{listed}, not {want}");
+        Ok(())
+    })
+}
+
 /// Ends as a real systemd, which says when it is ready and is asked to halt in its own way.
 pub(super) fn systemd(host: &Host) -> Result<()> {
     with_store(host, NIX, |store| {
