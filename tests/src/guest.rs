@@ -165,3 +165,22 @@ impl Drop for Guest<'_> {
         }
     }
 }
+
+/// Runs a script in the container's shell; its output.
+pub fn sh(guest: &Guest<'_>, script: &str) -> Result<String> {
+    guest.exec(&["/bin/sh", "-c", script])?.ok()
+}
+
+/// Fails unless the script prints exactly `want`.
+pub fn prints(guest: &Guest<'_>, script: &str, want: &str) -> Result<()> {
+    let got = sh(guest, script)?;
+    ensure!(got == want, "{script}\nprints {got:?}, not {want:?}");
+    Ok(())
+}
+
+/// Starts a declared container.
+pub fn started<'a>(host: &'a Host, name: &str, text: &str) -> Result<Guest<'a>> {
+    let guest = Guest::declare(host, name, text)?;
+    guest.systemctl("start")?;
+    Ok(guest)
+}

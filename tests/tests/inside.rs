@@ -15,9 +15,9 @@ mod quiet;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use skep_tests::{
-    guest::Guest,
+    guest::{prints, sh, started},
     host::{Host, Os},
     trial,
 };
@@ -57,25 +57,6 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
     trial::main(trials.collect())
-}
-
-/// Runs a script in the container's shell; its output.
-fn sh(guest: &Guest<'_>, script: &str) -> Result<String> {
-    guest.exec(&["/bin/sh", "-c", script])?.ok()
-}
-
-/// Fails unless the script prints exactly `want`.
-fn prints(guest: &Guest<'_>, script: &str, want: &str) -> Result<()> {
-    let got = sh(guest, script)?;
-    ensure!(got == want, "{script}\nprints {got:?}, not {want:?}");
-    Ok(())
-}
-
-/// Starts a declared container.
-fn started<'a>(host: &'a Host, name: &str, text: &str) -> Result<Guest<'a>> {
-    let guest = Guest::declare(host, name, text)?;
-    guest.systemctl("start")?;
-    Ok(guest)
 }
 
 /// Does `work` between two scripts on the host; the second always runs.

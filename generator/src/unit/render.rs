@@ -84,9 +84,20 @@ fn baseline(name: &str, source: &Path, systemd: u32) -> Vec<Property> {
     set("Type", "notify".into());
     set("NotifyAccess", "main".into());
     set("ExecStart", Value::Exec(vec![boot_command(name)]));
+    set("TimeoutStartUSec", Value::U64(120 * SECOND));
+    // Exporters print nonsense for a unit without it.
+    set("IPAccounting", true.into());
+    properties.extend(of_any_launcher(name, systemd));
+    properties
+}
+
+/// What every unit has whose main process is the launcher.
+pub(super) fn of_any_launcher(name: &str, systemd: u32) -> Vec<Property> {
+    let mut properties = Vec::with_capacity(24);
+    let mut set = |name: &'static str, value: Value| properties.push(Property::new(name, value));
+
     set("KillMode", "mixed".into());
     set("KillSignal", Value::I32(15));
-    set("TimeoutStartUSec", Value::U64(120 * SECOND));
     set("TimeoutStopUSec", Value::U64(90 * SECOND));
     set(
         "RuntimeDirectory",
@@ -105,8 +116,6 @@ fn baseline(name: &str, source: &Path, systemd: u32) -> Vec<Property> {
         set("CoredumpReceive", true.into());
     }
     set("TasksMax", Value::U64(16384));
-    // Exporters print nonsense for a unit without it.
-    set("IPAccounting", true.into());
     set("DevicePolicy", "closed".into());
     let ptys = ("char-pts".to_owned(), "rw".to_owned());
     set("DeviceAllow", Value::Pairs(vec![ptys]));

@@ -12,7 +12,7 @@ use skep_spec::LAUNCHER;
 use crate::problem::escaped;
 use crate::property::{Command, Property, Value};
 
-use super::render::{SECOND, merge};
+use super::render::{merge, of_any_launcher};
 use super::{UnitDraft, run_name};
 
 /// Characters of the command line that the unit's description shows.
@@ -59,37 +59,7 @@ fn baseline(name: &str, argv: &[String], spec: &Path, systemd: u32) -> Vec<Prope
     // Active once the launcher was executed: a unit that never was has not been started.
     set("Type", "exec".into());
     set("ExecStart", Value::Exec(vec![run_command(spec)]));
-    set("KillMode", "mixed".into());
-    set("KillSignal", Value::I32(15));
-    set("TimeoutStopUSec", Value::U64(90 * SECOND));
-    set(
-        "RuntimeDirectory",
-        Value::List(vec![format!("skep/machine/{name}")]),
-    );
-    set("RuntimeDirectoryMode", Value::U32(0o700));
-    // The command's own status tells.
-    set("OOMPolicy", "continue".into());
-
-    set("Slice", "machine.slice".into());
-    set("Delegate", true.into());
-    if systemd >= 254 {
-        set("DelegateSubgroup", "supervisor".into());
-    }
-    if systemd >= 255 {
-        set("CoredumpReceive", true.into());
-    }
-    set("TasksMax", Value::U64(16384));
-    set("DevicePolicy", "closed".into());
-    let ptys = ("char-pts".to_owned(), "rw".to_owned());
-    set("DeviceAllow", Value::Pairs(vec![ptys]));
-
-    set("KeyringMode", "private".into());
-    set("SystemCallArchitectures", ["native"].into());
-
-    set("SyslogIdentifier", name.into());
-    set("SyslogLevelPrefix", false.into());
-    let field = format!("CONTAINER_NAME={name}").into_bytes();
-    set("LogExtraFields", Value::ByteLists(vec![field]));
+    properties.extend(of_any_launcher(name, systemd));
     properties
 }
 

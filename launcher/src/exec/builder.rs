@@ -3,33 +3,36 @@
 //! Runs in the stage's mount namespace and in the guest's PID, IPC, cgroup and network namespaces, because proc, mqueue,
 //! cgroup2 and sysfs show those of the process that mounts them. It keeps the initial user namespace's privileges.
 
+mod cover;
+
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, stat};
-use nix::unistd::{UnlinkatFlags, fchdir, mkdir, pivot_root, symlinkat, unlinkat};
+use nix::unistd::{fchdir, pivot_root, symlinkat};
+
 use skep_spec::{Bind, Device, Missing, Network};
 
 use crate::exec::explain::explain_filesystem;
+use crate::exec::overlay;
 use crate::exec::root::{c_path, explain_idmap};
 use crate::exec::share::{create_source, refuse_wiped};
 use crate::exec::store;
 use crate::exec::target::{Kind, Targets};
-use crate::exec::{WORK, overlay};
 use crate::plan::LaunchPlan;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
 use crate::streams::follow_size;
 use crate::sync::{Channel, Frame};
 use crate::sys::creds::AsOwner;
-use crate::sys::fd::{open_in_root, open_no_follow};
+use crate::sys::fd::open_in_root;
 use crate::sys::link::loopback_up;
 use crate::sys::mount::{
     Attr, Depth, attach, clone_tree, new_filesystem, set_attr, set_idmap, set_writable,
@@ -57,14 +60,6 @@ enum Caller {
     /// That of a container that boots leads to the journal.
     None,
 }
-
-/// What is mounted over something to hide it.
-const BLANK: Attr = Attr {
-    read_only: true,
-    nosuid: true,
-    nodev: true,
-    noexec: true,
-};
 
 /// Builds everything in `plan` below `root` and reports [`Frame::Built`].
 pub fn build(
@@ -252,7 +247,7 @@ impl Builder<'_> {
     fn file(&self, path: &Path, content: &[u8]) -> Result<(), StepError> {
         let (parent, name) = self.place(path)?;
         let _owner = AsOwner::of(self.targets.owner);
-        write_new(parent.as_fd(), name, 0o444, content).at("write", path.display())
+        cover::write_new(parent.as_fd(), name, 0o444, content).at("write", path.display())
     }
 
     /// The directory and the name of a path on a file system made by this builder.
@@ -262,119 +257,6 @@ impl Builder<'_> {
         };
         let parent = self.targets.existing(parent).at("open", parent.display())?;
         Ok((parent, Path::new(name)))
-    }
-
-    fn cover(&mut self, path: &Path, content: &[u8]) -> Result<(), StepError> {
-        let target = match self.targets.existing(path) {
-            Err(Errno::ENOENT) => return Ok(()),
-            other => other.at("open", path.display())?,
-        };
-        let source = self.source(0o444, content)?;
-        self.attach_blank(&source, target.as_fd())
-            .at("cover", path.display())
-    }
-
-    /// Over a link rather than over what it leads to, which may have other names that are not meant.
-    fn cover_program(&mut self, path: &Path, content: &[u8]) -> Result<(), StepError> {
-        let target = match open_no_follow(self.targets.root.as_fd(), path, OFlag::O_PATH) {
-            Err(Errno::ENOENT) => return Ok(()),
-            other => other.at("open", path.display())?,
-        };
-        let source = self.source(0o555, content)?;
-        let attr = Attr {
-            noexec: false,
-            ..BLANK
-        };
-        self.attach_source(&source, target.as_fd(), attr)
-            .at("cover", path.display())
-    }
-
-    /// A file of the work area, the container's root's own.
-    fn source(&mut self, mode: u32, content: &[u8]) -> Result<PathBuf, StepError> {
-        self.covers += 1;
-        let source = Path::new(WORK).join(format!("cover.{}", self.covers));
-        write_new(AT_FDCWD, &source, mode, content).at("write", source.display())?;
-        std::os::unix::fs::chown(&source, Some(self.targets.owner), Some(self.targets.owner))
-            .at("chown", source.display())?;
-        Ok(source)
-    }
-
-    fn supply(&self, path: &Path, content: &[u8]) -> Result<(), StepError> {
-        match self.targets.existing(path) {
-            Err(Errno::ENOENT) => {}
-            // There after all, or a link that leads nowhere: not ours to judge.
-            _ => return Ok(()),
-        }
-        let (parent, name) = match self.place(path) {
-            Err(err) if err.is(Errno::ENOENT) => return Ok(()),
-            other => other?,
-        };
-        let _owner = AsOwner::of(self.targets.owner);
-        match write_new(parent.as_fd(), name, 0o644, content) {
-            // A dangling link.
-            Err(Errno::EEXIST) => Ok(()),
-            other => other.at("write", path.display()),
-        }
-    }
-
-    /// An empty file over what is at `path`, and over a link there rather than over what it leads to: that may come and
-    /// go. The supervisor fills the file through the descriptor that is kept here.
-    fn follow(&mut self, path: &Path) -> Result<(), StepError> {
-        let source = self.source(0o444, b"")?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let file = nix::fcntl::open(&source, flags, Mode::empty()).at("open", source.display())?;
-        self.followed.push(file);
-        let root = self.targets.root.as_fd();
-        let target = match open_no_follow(root, path, OFlag::O_PATH) {
-            Err(Errno::ENOENT) => match self.targets.declared(path, Kind::File) {
-                // A tree on a read-only file system: its names stay as they are.
-                Err(err) if err.is(Errno::EROFS) => return Ok(()),
-                other => other?,
-            },
-            other => other.at("open", path.display())?,
-        };
-        self.attach_blank(&source, target.as_fd())
-            .at("cover", path.display())
-    }
-
-    fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StepError> {
-        match self.targets.existing(path) {
-            Err(Errno::ENOENT) => return Ok(()),
-            other => other.at("open", path.display())?,
-        };
-        let (parent, name) = self.place(path)?;
-        let _owner = AsOwner::of(self.targets.owner);
-        unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir).at("remove", path.display())?;
-        write_new(parent.as_fd(), name, 0o444, content).at("write", path.display())
-    }
-
-    fn mask(&self, path: &Path) -> Result<(), StepError> {
-        let target = match self.targets.existing(path) {
-            Err(Errno::ENOENT) => return Ok(()),
-            other => other.at("open", path.display())?,
-        };
-        let kind = Kind::of(target.as_fd()).at("stat", path.display())?;
-        let source = if kind == Kind::Directory {
-            blank_directory()
-        } else {
-            blank_file()
-        };
-        let source = source.at("create", "mask")?;
-        self.attach_blank(&source, target.as_fd())
-            .at("mask", path.display())
-    }
-
-    /// Attaches a file or directory of the work area, for reading at most.
-    fn attach_blank(&self, source: &Path, target: BorrowedFd) -> nix::Result<()> {
-        self.attach_source(source, target, BLANK)
-    }
-
-    fn attach_source(&self, source: &Path, target: BorrowedFd, attr: Attr) -> nix::Result<()> {
-        let path =
-            CString::new(source.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
-        let blank = clone_tree(AT_FDCWD, &path, Depth::One)?;
-        set_attr(blank.as_fd(), attr, Depth::One)?;
-        attach(blank.as_fd(), target)
     }
 
     /// Mounts what is at `path` over itself, read-only or writable.
@@ -530,28 +412,4 @@ fn is_api(target: &Path) -> bool {
     ["/proc", "/sys", "/dev", "/run", "/tmp"]
         .iter()
         .any(|api| target.starts_with(api))
-}
-
-fn blank_file() -> nix::Result<PathBuf> {
-    let path = Path::new(WORK).join("mask.file");
-    match write_new(AT_FDCWD, &path, 0o444, b"") {
-        Ok(()) | Err(Errno::EEXIST) => Ok(path),
-        Err(err) => Err(err),
-    }
-}
-
-fn blank_directory() -> nix::Result<PathBuf> {
-    let path = Path::new(WORK).join("mask.directory");
-    match mkdir(&path, Mode::from_bits_truncate(0o555)) {
-        Ok(()) | Err(Errno::EEXIST) => Ok(path),
-        Err(err) => Err(err),
-    }
-}
-
-fn write_new(directory: impl AsFd, name: &Path, mode: u32, content: &[u8]) -> nix::Result<()> {
-    let flags =
-        OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(directory, name, flags, Mode::from_bits_truncate(mode))?;
-    // Short content on a tmpfs: written in one piece.
-    nix::unistd::write(file, content).map(drop)
 }

@@ -6,11 +6,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use skep_spec::{
-    Access, Bind, Command, ContainerSpec, Missing, Namespace, Network, Streams, Variable,
-};
+use skep_spec::{Access, Bind, Command, ContainerSpec, Missing, Namespace, Network, Streams};
 
 use crate::exec::program::PATH;
+use crate::plan::environment::with_declared;
 use crate::plan::ids::Ids;
 use crate::plan::init::{Init, InitKind};
 use crate::plan::mounts::{
@@ -191,22 +190,7 @@ fn plan_environment(
             term.unwrap_or_else(|| "vt220".to_owned()),
         ));
     }
-    let passed = spec
-        .pass_environment
-        .iter()
-        .filter_map(|name| Some((name.clone(), own(name)?)));
-    let declared = spec
-        .environment
-        .iter()
-        .map(|Variable { name, value }| (name.clone(), value.clone()));
-    for (name, value) in passed.chain(declared) {
-        variables.retain(|(known, _)| *known != name);
-        variables.push((name, value));
-    }
-    variables
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+    with_declared(variables, spec, own)
 }
 
 impl fmt::Display for CommandPlan {

@@ -70,6 +70,15 @@ pub fn plan_environment(
             .iter()
             .map(|(key, value)| (format!("container_host_{key}"), value.clone())),
     );
+    with_declared(variables, spec, own)
+}
+
+/// `NAME=VALUE` strings: ours, replaced by what is passed on, replaced by what is declared.
+pub fn with_declared(
+    mut variables: Vec<(String, String)>,
+    spec: &ContainerSpec,
+    own: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
     let passed = spec
         .pass_environment
         .iter()
