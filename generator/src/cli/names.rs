@@ -29,6 +29,16 @@ pub(super) fn identity(text: &str) -> Result<String, String> {
     }
 }
 
+/// `UID[:GID]` of a container whose map is known: it has 65536 of each.
+pub(super) fn ids(text: &str) -> Result<(u32, u32), String> {
+    let id = |id: &str| id.parse().ok().filter(|id| *id < skep_spec::ID_RANGE);
+    let pair = match text.split_once(':') {
+        Some((user, group)) => id(user).zip(id(group)),
+        None => id(text).map(|user| (user, user)),
+    };
+    pair.ok_or_else(|| "expected UID or UID:GID, numbers below 65536".to_owned())
+}
+
 /// An absolute path.
 pub(super) fn chdir(text: &str) -> Result<String, String> {
     match text.starts_with('/') {

@@ -8,7 +8,7 @@ use super::{bash, leaving_nothing};
 /// Options and command, as a shell reads them; status; standard output; a part of standard error.
 type Run = (&'static str, i32, &'static str, &'static str);
 
-const RUNS: [Run; 40] = [
+const RUNS: [Run; 43] = [
     // G25: statuses.
     ("-- true", 0, "", ""),
     ("-- false", 1, "", ""),
@@ -45,6 +45,9 @@ const RUNS: [Run; 40] = [
         "1000\nCapEff:\t0000000000000000",
         "",
     ),
+    ("--user 33:44 -- sh -c 'id -u; id -g'", 0, "33\n44", ""),
+    ("--user 33 --uid 33 -- true", 2, "", "cannot be used with"),
+    ("--user root -- true", 2, "", "expected UID or UID:GID"),
     ("--uid 70000 -- true", 2, "", "70000"),
     // Environment and place.
     (

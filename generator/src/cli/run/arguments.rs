@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::super::names::{chdir, container, inherited, run_name};
+use super::super::names::{chdir, container, ids, inherited, run_name};
 
 /// How a command shall run in a container of its own.
 #[derive(Debug, Default, Args)]
@@ -46,6 +46,9 @@ pub(in crate::cli) struct RunArgs {
     /// Group id inside; default: the user id
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..65536))]
     pub(super) gid: Option<u32>,
+    /// Both ids at once, as of exec and shell
+    #[arg(long, value_name = "UID[:GID]", value_parser = ids, conflicts_with_all = ["uid", "gid"])]
+    pub(super) user: Option<(u32, u32)>,
     /// Environment variable, or the name of one of the caller's
     #[arg(long, value_name = "NAME=VALUE|NAME", value_parser = inherited)]
     pub(super) env: Vec<String>,

@@ -486,11 +486,12 @@ fn shared(kinds: &BTreeSet<Kind>) -> Vec<Namespace> {
 
 fn command(arguments: &RunArgs, kinds: &BTreeSet<Kind>, around: &Around<'_>) -> Command {
     let uid = arguments.uid.unwrap_or(0);
+    let separate = (uid, arguments.gid.unwrap_or(uid));
     // The kernel spares the first process of a PID namespace the default action of signals: Ctrl-C would do nothing.
     let types_signals = around.streams == Streams::Terminal && kinds.contains(&Kind::Pid);
     Command {
         argv: arguments.command.clone(),
-        user: (uid, arguments.gid.unwrap_or(uid)),
+        user: arguments.user.unwrap_or(separate),
         directory: arguments.chdir.as_ref().map(PathBuf::from),
         init: arguments.init || types_signals,
         pid_file: arguments
