@@ -144,7 +144,7 @@ fn looked_at(host: &Host) -> Result<()> {
     let shown = sh(
         host,
         &format!(
-            "systemctl show -p MemoryMax -p TasksMax -p OOMScoreAdjust -p Nice -p ActiveState -p SourcePath {unit}"
+            "systemctl show -p MemoryMax -p TasksMax -p OOMScoreAdjust -p Nice -p ActiveState -p Documentation {unit}"
         ),
     )?;
     for wanted in [
@@ -153,7 +153,7 @@ fn looked_at(host: &Host) -> Result<()> {
         "OOMScoreAdjust=7",
         "Nice=3",
         "ActiveState=active",
-        "SourcePath=/etc/skep/manage@.container",
+        "Documentation=file:/etc/skep/manage@.container",
     ] {
         ensure!(shown.contains(wanted), "{wanted} is not in\n{shown}");
     }
