@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         ("g34_locked_mounts", place::locked),
         ("g24_g36_errors_reach_the_caller", ends::errors),
         ("g25_statuses", ends::statuses),
-        ("g29_signals", ends::signals),
+        ("g29_signals_to_the_launcher", ends::signals),
         ("g30_own_init", ends::own_init),
         ("g31_entering", ends::entering),
         ("g37_streams", streams::pipes),

@@ -91,7 +91,7 @@ pub(super) fn image(host: &Host) -> Result<()> {
         let tree = "/var/lib/machines/metal-disk";
         furnish(host, tree)?;
         let made = host.sh(&format!(
-            "set -e; cd /var/lib/machines; truncate -s 1500M metal.raw metal.part; truncate -s -2M metal.part; \
+            "set -e; cd /var/lib/machines; truncate -s 1500M metal.raw metal.part; truncate -s -4M metal.part; \
              mke2fs -q -t ext4 -d {tree} metal.part; \
              printf 'label: gpt\\nstart=2048, size=+1496M, type=linux-root-x86-64\\n' | sfdisk -q metal.raw; \
              dd if=metal.part of=metal.raw bs=1M seek=1 conv=notrunc,sparse status=none; rm metal.part"

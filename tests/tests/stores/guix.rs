@@ -105,12 +105,14 @@ pub(super) fn evaluate(host: &Host) -> Result<()> {
         let want = format!("{}\ndev etc gnu proc sys tmp", store.items(&closure)?);
         ensure!(listed.trim() == want, "{listed}, not {want}");
         // A mapping, as the seed's evaluation takes them.
-        host.sh("mkdir -p /srv/eval && echo shared >/srv/eval/file")?
+        host.sh("mkdir -p /var/lib/machines/.stores/eval && echo shared >/var/lib/machines/.stores/eval/file")?
             .ok()?;
         let read = "(use-modules (ice-9 rdelim)) (display (call-with-input-file \"/in/file\" read-line)) \
             (call-with-output-file \"/out/made\" (lambda (port) (display \"made\" port)))";
-        let done = eval(read, "--expose /srv/eval=/in --share /srv/eval=/out")?.ok();
-        let made = host.sh("cat /srv/eval/made; rm -rf /srv/eval")?.stdout();
+        let done = eval(read, "--expose /var/lib/machines/.stores/eval=/in --share /var/lib/machines/.stores/eval=/out")?.ok();
+        let made = host
+            .sh("cat /var/lib/machines/.stores/eval/made; rm -rf /var/lib/machines/.stores/eval")?
+            .stdout();
         ensure!(done? == "shared" && made == "made", "{made}");
         Ok(())
     })
