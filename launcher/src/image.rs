@@ -7,7 +7,6 @@ pub mod device;
 pub mod gpt;
 pub mod probe;
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -182,13 +181,9 @@ fn mount_from(path: &Path, device: &Attached, kind: Kind) -> Result<OwnedFd, Ste
         ..Attr::default()
     };
     let source = c_path(&device.path)?;
-    let mut options: Vec<(&CStr, Option<&CStr>)> = Vec::new();
+    let mut options = kind.options().to_vec();
     if !device.writable {
         options.push((c"ro", None));
-    }
-    if kind == Kind::Xfs {
-        // Two copies of an image have one UUID, which is no reason not to mount both.
-        options.push((c"nouuid", None));
     }
     let mut mounted = mount_device(kind.name(), &source, &options, attr);
     // A journal that was not replayed needs a device that can be written, or to be left alone.

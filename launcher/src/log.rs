@@ -5,9 +5,10 @@
 
 use std::io::Write;
 
-/// Writes one line. A journal that cannot take it must not end a container, so failure is ignored.
+/// Writes one line, in one piece: others may write to the same place. A journal that cannot take it must not end a
+/// container, so failure is ignored.
 pub fn line(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "skep: {text}");
+    let _ = std::io::stderr().write_all(format!("skep: {text}\n").as_bytes());
 }
 
 /// `text` without control characters, cut to `limit` characters: for text that a guest chose.

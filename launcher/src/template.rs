@@ -48,6 +48,12 @@ pub fn make(root: &Path, template: &Path, signals: &Signals) -> Result<Made, Ste
     if exists(root)? {
         return Ok(Made::There);
     }
+    if fs::symlink_metadata(root).is_ok() {
+        return Err(
+            StepError::new("a link that leads to nothing:", root.display())
+                .cure("remove it, and the start makes the tree"),
+        );
+    }
     let source = fs::canonicalize(template)
         .at("open template", template.display())
         .map_err(|err| err.cure("create it or correct Template="))?;

@@ -35,6 +35,7 @@ tree=/var/lib/machines/busybox
 mksquashfs $tree bb.squashfs -quiet -no-progress >/dev/null
 mkfs.erofs bb.erofs $tree >/dev/null 2>&1
 mke2fs -q -t ext4 -d $tree bb.raw 32M 2>/dev/null
+tune2fs -e panic bb.raw >/dev/null
 truncate -s 48M disk.img
 printf 'label: gpt\nsize=2MiB,type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\nsize=32MiB,type=%s\n' $(roottype) | sfdisk -q disk.img
 dd if=bb.raw of=disk.img bs=1M seek=3 conv=notrunc status=none

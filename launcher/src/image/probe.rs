@@ -40,6 +40,17 @@ impl Kind {
         !matches!(self, Kind::Squashfs | Kind::Erofs)
     }
 
+    /// Options that it is always mounted with.
+    pub fn options(self) -> &'static [(&'static CStr, Option<&'static CStr>)] {
+        match self {
+            // The superblock may ask for a panic of the host.
+            Kind::Ext4 => &[(c"errors", Some(c"remount-ro"))],
+            // Two copies of an image have one UUID, which is no reason not to mount both.
+            Kind::Xfs => &[(c"nouuid", None)],
+            Kind::Btrfs | Kind::Squashfs | Kind::Erofs => &[],
+        }
+    }
+
     /// The option with which it is mounted from a device that cannot be written, though it was not unmounted cleanly.
     pub fn without_recovery(self) -> Option<(&'static CStr, Option<&'static CStr>)> {
         match self {

@@ -66,5 +66,7 @@ fn what_cannot_be_copied_is_named() {
     };
     assert!(make("tree", "none").contains("open template"));
     fs::create_dir(place.0.join("full")).unwrap();
+    symlink("nothing", place.0.join("dangling")).unwrap();
+    assert!(make("dangling", "full").contains("leads to nothing"));
     assert!(make("full/below", "full").contains("must not lie below"));
 }

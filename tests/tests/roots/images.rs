@@ -77,6 +77,13 @@ fn one(host: &Host, file: &str, kind: &str, lines: &str) -> Result<()> {
         "stat -c %u:%g / /bin/busybox; cat /proc/1/comm",
         "0:0\n0:0\ninit",
     )?;
+    if kind == "ext4" {
+        prints(
+            &guest,
+            "awk '$2 == \"/\" {print $4}' /proc/mounts | grep -c panic || :",
+            "0",
+        )?;
+    }
     // Nothing in it is a device, whatever it holds.
     prints(
         &guest,
