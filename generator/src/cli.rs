@@ -8,6 +8,7 @@ mod complete;
 mod create;
 mod enable;
 mod enter;
+mod import;
 mod jobs;
 mod list;
 mod names;
@@ -75,6 +76,8 @@ enum Verb {
     Show(NameArg),
     /// Print a declaration with its drop-ins merged in
     Cat(CatArgs),
+    /// Print the declaration that means what a systemd-nspawn settings file means
+    Import(ImportArgs),
     /// List containers
     List(JsonArg),
     /// Show what is known about containers
@@ -146,6 +149,13 @@ struct CheckArgs {
     /// Declarations; all that are installed when none is named
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// NAME.nspawn, as systemd.nspawn(5) describes it
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -304,6 +314,7 @@ fn dispatch(parsed: CommandLine) -> u8 {
         Verb::Check(arguments) => check::check(&layout, &arguments, other_root),
         Verb::Show(arguments) => show::show(&layout, &arguments.name, other_root),
         Verb::Cat(arguments) => show::cat(&layout, &arguments),
+        Verb::Import(arguments) => import::import(&arguments),
         Verb::List(arguments) => list::list(&layout, arguments.json),
         Verb::Status(arguments) => status::status(&layout, &arguments),
         Verb::Start(arguments) => jobs::start(&layout, &arguments.names),

@@ -1,0 +1,375 @@
+//! systemd.nspawn(5) files to declarations.
+//!
+//! Pure: text in, text and remarks out. Each setting becomes the key that means the same, or a remark that says what
+//! becomes of it. What comes out is validated like any declaration, with the lines of the file that it came from. skep
+//! itself never reads such a file: one that lies beside a tree may be the tree's maker's.
+
+use std::path::Path;
+
+use crate::declaration::keys::{self, Section};
+use crate::declaration::{Declaration, Facts, LoadState, Setting, ini};
+use crate::problem::{Origin, Problem, ProblemList, Severity, escaped};
+use crate::validate::validate;
+
+/// What came of a file.
+#[derive(Debug)]
+pub struct Imported {
+    /// The declaration.
+    pub declaration: String,
+    /// What has no equivalent or another meaning, in the order of the file.
+    pub remarks: Vec<Problem>,
+}
+
+/// An assignment of a declaration; nothing when none is needed; or why there is none.
+type Translated = Result<Option<(Section, &'static str, String)>, String>;
+
+/// What becomes of a setting.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// The same key and value in this section.
+    Same(Section),
+    /// Another key, or one whose values differ.
+    Changed(fn(&str) -> Translated),
+    /// Nothing: the reason, and the way out.
+    Gone(&'static str),
+}
+
+const CONTAINER: Fate = Fate::Same(Section::Container);
+const SERVICE: Fate = Fate::Same(Section::Service);
+
+/// All settings of systemd 262.
+const SETTINGS: &[(&str, &str, Fate)] = &[
+    ("Exec", "Boot", Fate::Changed(boot)),
+    ("Exec", "Ephemeral", CONTAINER),
+    (
+        "Exec",
+        "ProcessTwo",
+        Fate::Gone("a container boots an init; for one command there is \"skep run --init\""),
+    ),
+    ("Exec", "Parameters", CONTAINER),
+    ("Exec", "Environment", CONTAINER),
+    (
+        "Exec",
+        "User",
+        Fate::Gone("an init runs as root; for one command there is \"skep run --user\""),
+    ),
+    (
+        "Exec",
+        "WorkingDirectory",
+        Fate::Gone("an init starts in /; for one command there is \"skep run --chdir\""),
+    ),
+    ("Exec", "PivotRoot", Fate::Gone("not supported")),
+    ("Exec", "Capability", CONTAINER),
+    ("Exec", "DropCapability", CONTAINER),
+    (
+        "Exec",
+        "AmbientCapability",
+        Fate::Gone("the init runs as root and needs none"),
+    ),
+    ("Exec", "NoNewPrivileges", CONTAINER),
+    ("Exec", "KillSignal", CONTAINER),
+    (
+        "Exec",
+        "Personality",
+        Fate::Gone("programs of another architecture do not run"),
+    ),
+    ("Exec", "MachineID", CONTAINER),
+    ("Exec", "PrivateUsers", Fate::Changed(users)),
+    ("Exec", "NotifyReady", CONTAINER),
+    ("Exec", "SystemCallFilter", CONTAINER),
+    ("Exec", "LimitCPU", SERVICE),
+    ("Exec", "LimitFSIZE", SERVICE),
+    ("Exec", "LimitDATA", SERVICE),
+    ("Exec", "LimitSTACK", SERVICE),
+    ("Exec", "LimitCORE", SERVICE),
+    ("Exec", "LimitRSS", SERVICE),
+    ("Exec", "LimitNOFILE", SERVICE),
+    ("Exec", "LimitAS", SERVICE),
+    ("Exec", "LimitNPROC", SERVICE),
+    ("Exec", "LimitMEMLOCK", SERVICE),
+    ("Exec", "LimitLOCKS", SERVICE),
+    ("Exec", "LimitSIGPENDING", SERVICE),
+    ("Exec", "LimitMSGQUEUE", SERVICE),
+    ("Exec", "LimitNICE", SERVICE),
+    ("Exec", "LimitRTPRIO", SERVICE),
+    ("Exec", "LimitRTTIME", SERVICE),
+    ("Exec", "OOMScoreAdjust", SERVICE),
+    ("Exec", "CPUAffinity", SERVICE),
+    ("Exec", "Hostname", CONTAINER),
+    (
+        "Exec",
+        "ResolvConf",
+        Fate::Gone("with Network=host the container sees the host's; else its own stays"),
+    ),
+    (
+        "Exec",
+        "Timezone",
+        Fate::Gone("the container's own stays; for the host's, BindReadOnly=/etc/localtime"),
+    ),
+    (
+        "Exec",
+        "LinkJournal",
+        Fate::Gone("the console is in the host's journal; the container keeps its own"),
+    ),
+    ("Exec", "SuppressSync", Fate::Gone("not supported")),
+    ("Files", "ReadOnly", CONTAINER),
+    ("Files", "Volatile", CONTAINER),
+    ("Files", "Bind", CONTAINER),
+    ("Files", "BindReadOnly", CONTAINER),
+    (
+        "Files",
+        "BindUser",
+        Fate::Gone("make the user in the container and bind its home"),
+    ),
+    (
+        "Files",
+        "BindUserShell",
+        Fate::Gone("make the user in the container and bind its home"),
+    ),
+    ("Files", "TemporaryFileSystem", CONTAINER),
+    (
+        "Files",
+        "Inaccessible",
+        Fate::Gone("put a TemporaryFileSystem= over the directory"),
+    ),
+    ("Files", "Overlay", CONTAINER),
+    ("Files", "OverlayReadOnly", CONTAINER),
+    (
+        "Files",
+        "PrivateUsersOwnership",
+        Fate::Gone("not needed: the tree is mapped and never changed"),
+    ),
+    (
+        "Files",
+        "PrivateUsersChown",
+        Fate::Gone("not needed: the tree is mapped and never changed"),
+    ),
+    ("Network", "Private", Fate::Changed(network)),
+    ("Network", "VirtualEthernet", Fate::Gone(LINKS)),
+    ("Network", "VirtualEthernetExtra", Fate::Gone(LINKS)),
+    ("Network", "Interface", Fate::Gone(LINKS)),
+    ("Network", "MACVLAN", Fate::Gone(LINKS)),
+    ("Network", "IPVLAN", Fate::Gone(LINKS)),
+    ("Network", "Bridge", Fate::Gone(LINKS)),
+    ("Network", "Zone", Fate::Gone(LINKS)),
+    ("Network", "Port", Fate::Gone(LINKS)),
+    ("Network", "NamespacePath", Fate::Gone(LINKS)),
+];
+
+const LINKS: &str =
+    "links are not supported in this version: there are Network=private and Network=host";
+
+fn boolean(value: &str) -> Result<bool, String> {
+    crate::declaration::value::boolean(value)
+}
+
+fn boot(value: &str) -> Translated {
+    match boolean(value)? {
+        true => Ok(None),
+        false => Err("skep boots the init of the tree; for another program set Init=".into()),
+    }
+}
+
+fn network(value: &str) -> Translated {
+    let word = if boolean(value)? { "private" } else { "host" };
+    Ok(Some((Section::Container, "Network", word.to_owned())))
+}
+
+/// `BASE:COUNT` has a fixed count here, and yes means that the tree's owner tells the base.
+fn users(value: &str) -> Translated {
+    let key = |value: &str| Ok(Some((Section::Container, "PrivateUsers", value.to_owned())));
+    match value.split_once(':') {
+        Some((base, "65536")) => return key(base),
+        Some(_) => return Err("a container has 65536 ids; write the first one only".into()),
+        None => {}
+    }
+    match (value, boolean(value)) {
+        ("managed", _) => Err("not supported: ids are picked and mapped by skep".into()),
+        ("pick" | "identity", _) => key(value),
+        (_, Ok(true)) => key("pick"),
+        (_, Ok(false)) => key("no"),
+        (_, Err(_)) => key(value),
+    }
+}
+
+/// Translates the file at `path`, for container `name`.
+pub fn import(bytes: &[u8], path: &Path, name: &str, facts: &Facts) -> Imported {
+    let text = ini::parse(bytes);
+    let mut declaration = Declaration {
+        name: name.to_owned(),
+        source: path.to_owned(),
+        settings: Vec::new(),
+        problems: ProblemList::default(),
+    };
+    let file = declaration.problems.add_file(path);
+    let mut remarks = ProblemList::default();
+    remarks.add_file(path);
+    for flaw in &text.flaws {
+        let origin = Origin {
+            file,
+            line: flaw.line,
+        };
+        remarks.error(origin, None, || flaw.message.clone());
+    }
+    for entry in &text.entries {
+        let origin = Origin {
+            file,
+            line: entry.line,
+        };
+        let section = text
+            .sections
+            .get(entry.section)
+            .map_or("", |header| header.name.as_str());
+        match translate(section, &entry.key, &entry.value) {
+            Err(message) => remarks.error(origin, Some(&entry.key), || message),
+            Ok(None) => {}
+            Ok(Some((section, key, value))) => match keys::find(section, key) {
+                Some(row) => declaration.settings.push(Setting { origin, row, value }),
+                None => remarks.error(origin, Some(key), || keys::explain(section, key)),
+            },
+        }
+    }
+    finish(declaration, remarks, facts)
+}
+
+fn translate(section: &str, key: &str, value: &str) -> Translated {
+    let found = SETTINGS
+        .iter()
+        .find(|(of, name, _)| *of == section && *name == key);
+    let Some((_, name, fate)) = found else {
+        return Err(format!("not a setting of [{section}] in systemd.nspawn(5)"));
+    };
+    match fate {
+        // Such a file has no specifiers, a declaration has.
+        Fate::Same(section) => Ok(Some((*section, name, value.replace('%', "%%")))),
+        Fate::Changed(change) => change(value),
+        Fate::Gone(why) => Err(format!("no equivalent: {why}")),
+    }
+}
+
+/// Leaves out what a declaration may not say, with the reason.
+fn finish(declaration: Declaration, remarks: ProblemList, facts: &Facts) -> Imported {
+    let settings: Vec<(u32, Section, &str, String)> = declaration
+        .settings
+        .iter()
+        .map(|one| {
+            (
+                one.origin.line,
+                one.row.section,
+                one.row.name,
+                one.value.clone(),
+            )
+        })
+        .collect();
+    let verdict = validate(declaration, facts);
+    let wrong = match verdict.state {
+        LoadState::Invalid { problems, .. } => problems,
+        LoadState::Valid(_) | LoadState::Masked | LoadState::Template => Vec::new(),
+    };
+    let (errors, warnings) = remarks.finish();
+    let is_wrong = |line: u32, key: &str| {
+        let here =
+            |problem: &Problem| problem.line == Some(line) && problem.key.as_deref() == Some(key);
+        wrong.iter().any(here)
+    };
+    let mut text = String::new();
+    for section in Section::ALL {
+        let lines: Vec<String> = settings
+            .iter()
+            .filter(|(line, of, key, _)| *of == section && !is_wrong(*line, key))
+            .map(|(_, _, key, value)| format!("{key}={}\n", escaped(value)))
+            .collect();
+        if !lines.is_empty() || section == Section::Container {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            text.push_str(&format!("{gap}[{section}]\n{}", lines.concat()));
+        }
+    }
+    let mut remarks: Vec<Problem> = errors
+        .into_iter()
+        .chain(warnings)
+        .chain(wrong)
+        .chain(verdict.warnings)
+        .collect();
+    remarks.sort_by_key(|problem| problem.line);
+    for remark in &mut remarks {
+        remark.severity = Severity::Warning;
+    }
+    Imported {
+        declaration: text,
+        remarks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            systemd: None,
+            hostname: "host".into(),
+            machine_id: None,
+            boot_id: String::new(),
+            kernel: String::new(),
+        }
+    }
+
+    fn imported(text: &str) -> (String, Vec<String>) {
+        let done = import(
+            text.as_bytes(),
+            Path::new("/etc/systemd/nspawn/web.nspawn"),
+            "web",
+            &facts(),
+        );
+        let remarks = done.remarks.iter().map(ToString::to_string).collect();
+        (done.declaration, remarks)
+    }
+
+    #[test]
+    fn what_has_an_equivalent_is_translated() {
+        let (text, remarks) = imported(
+            "[Exec]\nBoot=yes\nPrivateUsers=yes\nLimitNOFILE=1024\nEnvironment=RATE=50%\n\
+             [Files]\nBind=/srv/a:/a\nVolatile=state\n[Network]\nPrivate=no\n",
+        );
+        let want = "[Container]\nPrivateUsers=pick\nEnvironment=RATE=50%%\nBind=/srv/a:/a\nVolatile=state\nNetwork=host\n\n\
+            [Service]\nLimitNOFILE=1024\n";
+        assert_eq!((text.as_str(), remarks), (want, Vec::new()));
+    }
+
+    #[test]
+    fn what_has_none_is_named_with_its_line() {
+        for (text, line, want) in [
+            (
+                "[Exec]\nUser=www\n",
+                2,
+                "no equivalent: an init runs as root",
+            ),
+            ("[Network]\n\nZone=a\n", 3, "links are not supported"),
+            ("[Exec]\nBoot=no\n", 2, "set Init="),
+            ("[Exec]\nPrivateUsers=managed\n", 2, "not supported"),
+            ("[Exec]\nPrivateUsers=1048576:1000\n", 2, "65536 ids"),
+            ("[Exec]\nFrob=1\n", 2, "not a setting of [Exec]"),
+            ("[Files]\nBind=/proc/sys:/x\n", 2, "kernel interface"),
+            ("[Exec]\nHostname=a b\n", 2, "not a host name"),
+            ("[Exec\n", 1, ""),
+        ] {
+            let (out, remarks) = imported(text);
+            assert_eq!(out, "[Container]\n", "{text}");
+            assert_eq!(remarks.len(), 1, "{text}: {remarks:?}");
+            let place = format!("/etc/systemd/nspawn/web.nspawn:{line}: ");
+            assert!(
+                remarks[0].starts_with(&place) && remarks[0].contains(want),
+                "{remarks:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_table_names_keys_that_exist() {
+        for (section, name, fate) in SETTINGS {
+            if let Fate::Same(of) = fate {
+                assert!(keys::find(*of, name).is_some(), "[{section}] {name}");
+            }
+        }
+    }
+}
