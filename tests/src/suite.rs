@@ -206,7 +206,7 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
                 "--package=skep-tests",
                 "--test=*",
                 "--no-fail-fast",
-                "--test-threads=2",
+                "--test-threads=3",
             ]);
             command
                 .env("SKEP_TEST_HOSTS", &prefix)
