@@ -211,7 +211,7 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         }
     };
     // Asked for after the last look of the supervisor: not to be lost in the next boot.
-    if outcome == Outcome::Reboot && signals.stop_requested()? {
+    if outcome == Outcome::Reboot && signals.stop_requested_after_end()? {
         return finish(Outcome::Stopped, path);
     }
     finish(outcome, path)

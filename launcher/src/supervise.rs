@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
@@ -94,7 +95,9 @@ pub fn supervise(
                 break;
             }
             match event.data() {
-                SIGNALS if signals.stop_requested()? => supervisor.feed(Event::StopRequested),
+                SIGNALS if supervisor.stop_requested(signals)? => {
+                    supervisor.feed(Event::StopRequested)
+                }
                 CONSOLE => unread = true,
                 OUTPUT => console.write(),
                 NOTIFY => supervisor.told(),
@@ -241,6 +244,18 @@ impl Supervisor<'_> {
     fn probe(&mut self) {
         let hears = hearing::hears(self.running.leader.pid.as_raw(), self.plan.init.kill_signal);
         self.feed(Event::Hears(hears));
+    }
+
+    /// Its end may stand in the same turn as the signal, or be about to.
+    fn stop_requested(&self, signals: &Signals) -> Result<bool, StepError> {
+        let mut leader = [PollFd::new(
+            self.running.leader.pidfd.as_fd(),
+            PollFlags::POLLIN,
+        )];
+        match poll(&mut leader, PollTimeout::ZERO) {
+            Ok(1..) => signals.stop_requested_after_end(),
+            _ => signals.stop_requested(),
+        }
     }
 
     fn told(&mut self) {

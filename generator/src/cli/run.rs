@@ -94,9 +94,11 @@ pub(super) fn run(layout: &Layout, arguments: &RunArgs) -> u8 {
 
 async fn attempt(layout: &Layout, arguments: &RunArgs, held: &Held) -> Result<u8, NotRun> {
     if !nix::unistd::geteuid().is_root() {
-        return Err("needs root: runs of other users are not supported in this version"
-            .to_owned()
-            .into());
+        return Err(
+            "needs root: runs of other users are not supported in this version"
+                .to_owned()
+                .into(),
+        );
     }
     let streams = streams(arguments)?;
     let systemd = Systemd::connect().await?;

@@ -18,6 +18,9 @@ pub struct Signals {
     stop: Cell<Option<i32>>,
 }
 
+/// PID of the service manager.
+const MANAGER: u32 = 1;
+
 /// Whether a signal asks for an end.
 pub fn is_stop(signal: i32) -> bool {
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT].contains(&signal)
@@ -43,8 +46,24 @@ impl Signals {
 
     /// Takes the next one that has arrived.
     pub fn take(&self) -> Result<Option<i32>, StepError> {
+        Ok(self.next()?.map(|(signal, _)| signal))
+    }
+
+    /// The next one, and the PID of who sent it; 0 is the kernel.
+    fn next(&self) -> Result<Option<(i32, u32)>, StepError> {
         let info = self.fd.read_signal().at("read", "signalfd")?;
-        Ok(info.map(|info| info.ssi_signo.cast_signed()))
+        Ok(info.map(|info| (info.ssi_signo.cast_signed(), info.ssi_pid)))
+    }
+
+    /// Takes what has arrived once the container's init has ended: whether the manager or a terminal is among those who
+    /// ask for a stop. systemd-machined (258 and later) asks, too, whenever the init of a machine ends, and would turn every
+    /// reboot into a stop.
+    pub fn stop_requested_after_end(&self) -> Result<bool, StepError> {
+        let mut stop = false;
+        while let Some((signal, sender)) = self.next()? {
+            stop |= is_stop(signal) && sender <= MANAGER;
+        }
+        Ok(stop)
     }
 
     /// Takes what has arrived: whether a stop is among it.
@@ -68,5 +87,22 @@ impl Signals {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    #[test]
+    fn after_the_end_only_the_manager_counts() {
+        let signals = Signals::block().unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        assert!(!signals.stop_requested_after_end().unwrap());
+        raise(Signal::SIGTERM).unwrap();
+        assert!(signals.stop_requested().unwrap());
+        assert!(!signals.stop_requested().unwrap());
     }
 }

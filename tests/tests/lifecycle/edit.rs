@@ -112,8 +112,6 @@ pub(crate) fn live_limits(host: &Host) -> Result<()> {
     );
     edit("")?;
     reached(["infinity", "16384", "[not set]"])?;
-    let asks = guest.property("NeedDaemonReload")?;
-    ensure!(asks == "no", "systemd asks for a reload after an edit");
     host.exec(["systemctl", "daemon-reload"])?.ok()?;
     reached(["infinity", "16384", "[not set]"])?;
     guest.systemctl("restart")?;
@@ -129,6 +127,13 @@ pub(crate) fn live_limits(host: &Host) -> Result<()> {
 /// What only a new unit has waits for `skep restart`, and says so.
 pub(crate) fn pending(host: &Host) -> Result<()> {
     let guest = started(host, "life-pending", "[Unit]\nDescription=Old\n")?;
+    host.write(
+        &guest.declaration(),
+        format!("{BUSYBOX}[Unit]\nDescription=Old\n# nothing new\n"),
+    )?;
+    host.exec(["skep", "apply"])?.ok()?;
+    let asks = guest.property("NeedDaemonReload")?;
+    ensure!(asks == "no", "systemd asks for a reload after an edit");
     let process = guest.property("MainPID")?;
     host.write(
         &guest.declaration(),
