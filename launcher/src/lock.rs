@@ -77,7 +77,8 @@ fn is_current(file: &OwnedFd, lock: &Lock) -> Result<bool, StepError> {
     Ok(held.st_nlink > 0)
 }
 
-/// Removes the files of exclusive locks that only last as long as `held`: those of a range of ids.
+/// Removes the files of exclusive locks that only last as long as `held`: those of a range of ids. Each single command has
+/// a range of its own, and a range whose file is there counts as taken: however a command ends, its file must go.
 pub fn remove_ranges(locks: &[Lock], held: Vec<OwnedFd>) {
     for lock in locks.iter().filter(|lock| lock.path.starts_with(RANGES)) {
         // It is in nobody's way: the next one who wants the range locks it again.

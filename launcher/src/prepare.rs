@@ -7,10 +7,10 @@ use skep_spec::{ContainerSpec, SpecFile};
 
 use crate::host::HostFacts;
 use crate::image::Purpose;
-use crate::lock::take_locks;
+use crate::lock::{remove_ranges, take_locks};
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
-use crate::plan::store::add_store;
+use crate::plan::store::{SystemPlan, View, add_store};
 use crate::plan::{LaunchPlan, command, plan_launch, plan_locks};
 use crate::step::StepError;
 use crate::store::{self, GcRoot, Opened};
@@ -58,11 +58,41 @@ pub fn prepare(
         (site, _) => site?,
     };
     let key = site.key.clone();
+    let wanted = plan_locks(spec, &key);
     // Before an image is mounted: twice mounted for writing, it would be destroyed.
     let locks = match purpose {
-        Purpose::Run => take_locks(&plan_locks(spec, &key))?,
+        Purpose::Run => take_locks(&wanted)?,
         Purpose::Look => Vec::new(),
     };
+    match look_and_plan(&file.name, spec, &host, site, purpose, system, view) {
+        Ok((tree, plan)) => Ok(Some(Prepared {
+            file,
+            host,
+            tree,
+            plan,
+            locks,
+            kept,
+        })),
+        Err(err) => {
+            if spec.command.is_some() && purpose == Purpose::Run {
+                remove_ranges(&wanted, locks);
+            }
+            Err(err)
+        }
+    }
+}
+
+/// Opens the tree, whose locks are held for a run, looks into it and plans.
+fn look_and_plan(
+    name: &str,
+    spec: &ContainerSpec,
+    host: &HostFacts,
+    site: Site,
+    purpose: Purpose,
+    system: Option<SystemPlan>,
+    view: Option<View>,
+) -> Result<(Tree, LaunchPlan), StepError> {
+    let key = site.key.clone();
     let tree = site.open(spec.root.access, &Ids::of(spec.users), purpose)?;
     let facts = match (&spec.command, &system) {
         // Nothing of the tree counts: a command needs no init, and brings its own environment.
@@ -79,14 +109,7 @@ pub fn prepare(
         (None, None) => tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?,
     };
     let own = |name: &str| std::env::var(name).ok();
-    let mut plan = plan_launch(&file.name, spec, &host, &facts, &key, own);
+    let mut plan = plan_launch(name, spec, host, &facts, &key, own);
     add_store(&mut plan, spec, system, view);
-    Ok(Some(Prepared {
-        file,
-        host,
-        tree,
-        plan,
-        locks,
-        kept,
-    }))
+    Ok((tree, plan))
 }

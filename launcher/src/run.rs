@@ -103,15 +103,19 @@ fn set_up_and_run(path: &Path, keep: Keep) -> Result<u8, StepError> {
     let Some(prepared) = prepare(file, &spec, Some(&signals))? else {
         return Ok(End::Killed(signals.stopped_by().unwrap_or(libc::SIGTERM)).status());
     };
+    let result = in_cgroup(&prepared, &signals);
+    remove_ranges(&prepared.plan.locks, prepared.locks);
+    result
+}
+
+fn in_cgroup(prepared: &Prepared, signals: &Signals) -> Result<u8, StepError> {
     let payload = cgroup::prepare(&prepared.host, prepared.plan.ids.host(0))?;
-    let result = in_payload(&prepared, &payload, &signals);
+    let result = in_payload(prepared, &payload, signals);
     if result.is_err() {
         // The error that is reported is the first one.
         let _ = end_rest(&payload);
     }
     payload.remove();
-    // Each run has a range of its own: the files would pile up.
-    remove_ranges(&prepared.plan.locks, prepared.locks);
     result
 }
 

@@ -22,7 +22,7 @@ use crate::image::{self, Purpose};
 use crate::plan::ids::Ids;
 use crate::plan::init::{CANDIDATES, InitKind};
 use crate::step::{At, StepError};
-use crate::sys::fd::open_in_root;
+use crate::sys::fd::{open_in_root, open_regular};
 use crate::sys::mount::{Attr, new_filesystem};
 use crate::tree::services::Services;
 
@@ -249,8 +249,7 @@ fn read_text(root: BorrowedFd, path: &str) -> Option<String> {
         return None;
     }
     let mut bytes = Vec::new();
-    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
-        .ok()?
+    File::from(open_regular(found.as_fd()).ok()?)
         .take(FILE_LIMIT)
         .read_to_end(&mut bytes)
         .ok()?;

@@ -87,6 +87,14 @@ fn open_how(
     Err(Errno::EAGAIN)
 }
 
+/// Opens the regular file behind an `O_PATH` descriptor for reading. Whoever owns the file may hold a lease on it and let
+/// the open wait for a minute: EAGAIN then.
+pub fn open_regular(file: BorrowedFd) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    nix::fcntl::open(link.as_str(), flags, Mode::empty())
+}
+
 /// Whether to wait for a lock, and how it is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockKind {
@@ -152,4 +160,36 @@ pub fn is_sealed(file: BorrowedFd) -> bool {
 pub fn own_received(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel installed it for the message that the caller took it from; nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_lease_delays_no_reader() {
+        let path = std::env::temp_dir().join(format!("skep-lease-{}", std::process::id()));
+        let holder = File::create(&path).unwrap();
+        let found = nix::fcntl::open(&path, OFlag::O_PATH, Mode::empty()).unwrap();
+        assert!(open_regular(found.as_fd()).is_ok());
+        let fd = holder.as_raw_fd();
+        const F_SETSIG: libc::c_int = 10;
+        // SAFETY: F_SETSIG takes one integer: a signal that is ignored by default, where SIGIO would end this process.
+        assert_eq!(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGWINCH) }, 0);
+        // SAFETY: F_SETLEASE takes one integer.
+        assert_eq!(
+            unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK) },
+            0
+        );
+        let begin = Instant::now();
+        assert_eq!(open_regular(found.as_fd()).err(), Some(Errno::EAGAIN));
+        assert!(begin.elapsed() < Duration::from_secs(1));
+        drop(holder);
+        assert!(open_regular(found.as_fd()).is_ok());
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -17,6 +17,9 @@ use crate::sys::fd::{open_in_root, open_no_follow};
 /// Longest list of one directory that is read.
 const ENTRIES: usize = 8192;
 
+/// Most entries of all directories: each of them may lead to another long list.
+const ALL_ENTRIES: usize = 65_536;
+
 /// Most mount units and init scripts that are opened.
 const OPENED: usize = 512;
 
@@ -94,16 +97,17 @@ impl Services {
         };
         match services.runner {
             Runner::Systemd => {
+                let mut left = ALL_ENTRIES;
                 for directory in UNIT_DIRECTORIES {
-                    read_units(root, directory, &mut services);
+                    read_units(root, directory, &mut left, &mut services);
                 }
                 // systemd makes units of scripts that have none.
-                let scripts = list(root, "etc/init.d");
+                let scripts = list(root, "etc/init.d", ENTRIES);
                 let unit = |name: &String| format!("{}.service", name.trim_end_matches(".sh"));
                 services.units.extend(scripts.iter().map(unit));
             }
             Runner::Openrc | Runner::Sysv => {
-                for name in list(root, "etc/init.d").into_iter().take(OPENED) {
+                for name in list(root, "etc/init.d", ENTRIES).into_iter().take(OPENED) {
                     if let Some(text) = read_text(root, &format!("etc/init.d/{name}")) {
                         services.scripts.insert(name, text);
                     }
@@ -136,11 +140,17 @@ fn runner(root: BorrowedFd, kind: InitKind, inittab: Option<&str>) -> Runner {
     }
 }
 
-fn read_units(root: BorrowedFd, directory: &str, services: &mut Services) {
-    for name in list(root, directory) {
+/// `left` counts down the entries that may still be read.
+fn read_units(root: BorrowedFd, directory: &str, left: &mut usize, services: &mut Services) {
+    let mut take = |path: &str| {
+        // Itself, too, so that empty ones have an end.
+        let names = list(root, path, ENTRIES.min(*left));
+        *left = left.saturating_sub(names.len() + 1);
+        names
+    };
+    for name in take(directory) {
         if name.ends_with(".wants") || name.ends_with(".requires") {
-            let wanted = list(root, &format!("{directory}/{name}"));
-            services.units.extend(wanted);
+            services.units.extend(take(&format!("{directory}/{name}")));
         } else if name.ends_with(".mount") || name.ends_with(".swap") {
             let first = services.units.insert(name.clone());
             if first && services.mounts.len() < OPENED {
@@ -172,8 +182,11 @@ fn mount_unit(name: String, text: &str) -> MountUnit {
     }
 }
 
-/// Names in a directory, sorted; those that are no text or hold control characters are left out.
-fn list(root: BorrowedFd, path: &str) -> Vec<String> {
+/// The first names in a directory, sorted; those that are no text or hold control characters are left out.
+fn list(root: BorrowedFd, path: &str, limit: usize) -> Vec<String> {
+    if limit == 0 {
+        return Vec::new();
+    }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
     let Ok(directory) = open_in_root(root, Path::new(path), flags) else {
         return Vec::new();
@@ -182,7 +195,7 @@ fn list(root: BorrowedFd, path: &str) -> Vec<String> {
         return Vec::new();
     };
     let mut names: Vec<String> = entries
-        .take(ENTRIES)
+        .take(limit)
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| !name.contains(char::is_control))
         .collect();
@@ -192,4 +205,32 @@ fn list(root: BorrowedFd, path: &str) -> Vec<String> {
 
 fn is_there(root: BorrowedFd, path: &str) -> bool {
     open_no_follow(root, Path::new(path), OFlag::O_PATH).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn lists_that_lead_to_each_other_have_an_end() {
+        let root = std::env::temp_dir().join(format!("skep-services-{}", std::process::id()));
+        let units = root.join("etc/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        fs::create_dir(units.join("a.target.wants")).unwrap();
+        for number in 0..1000 {
+            File::create(units.join(format!("a.target.wants/{number}.service"))).unwrap();
+            symlink("a.target.wants", units.join(format!("{number}.wants"))).unwrap();
+        }
+        let directory = File::open(&root).unwrap();
+        let mut services = Services::default();
+        let mut left = 5000;
+        let name = "etc/systemd/system";
+        read_units(directory.as_fd(), name, &mut left, &mut services);
+        assert_eq!((left, services.units.len()), (0, 1000));
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use skep_spec::{Missing, Namespace, Users};
 use skep_tests::host::Host;
 
-use crate::case::{Case, prints, read_only};
+use crate::case::{BASE, Case, prints, read_only};
 
 pub(crate) fn statuses(host: &Host) -> Result<()> {
     let mut script = String::new();
@@ -91,7 +91,26 @@ pub(crate) fn errors(host: &Host) -> Result<()> {
             done.status()
         );
     }
+    unused(host)?;
     lacking(host)
+}
+
+/// A range whose lock file stays counts as taken until the host boots again.
+fn unused(host: &Host) -> Result<()> {
+    host.sh("truncate -s 1M /run/trial.raw")?.ok()?;
+    let done = Case::new(&["true"])
+        .with(|spec| spec.root.path = Some("/run/trial.raw".into()))
+        .run(host)?;
+    let left = format!(
+        "rm -f /run/trial.raw /run/.#trial.raw.lck; ls /run/systemd/nspawn-uid | grep -x {BASE}"
+    );
+    let left = host.sh(&left)?.stdout();
+    let text = done.stderr();
+    ensure!(
+        done.status() == 125 && text.contains("no file system in image") && left.is_empty(),
+        "{text}, left: {left}"
+    );
+    Ok(())
 }
 
 /// What the kernel or the host does not give, with a hint.

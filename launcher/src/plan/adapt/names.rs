@@ -35,7 +35,9 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
                 }
             }
         }
-        Network::Private if services.names.contains(HOSTS) => {}
+        // A volatile root has none of the tree's.
+        Network::Private
+            if services.names.contains(HOSTS) && spec.root.access != Access::Volatile => {}
         Network::Private => match spec.root.access {
             Access::Ephemeral | Access::Volatile => {
                 let text = LOCALHOST.as_bytes().to_vec();
@@ -64,6 +66,8 @@ mod tests {
             (Network::Private, Access::Write, true, 0, 0),
             (Network::Private, Access::Write, false, 0, 1),
             (Network::Private, Access::Ephemeral, false, 1, 0),
+            (Network::Private, Access::Ephemeral, true, 0, 0),
+            (Network::Private, Access::Volatile, true, 1, 0),
         ] {
             let mut spec = spec();
             (spec.network, spec.root.access) = (network, access);

@@ -10,6 +10,9 @@ use crate::tree::services::{MountUnit, Services};
 
 const DIRECTORY: &str = "/run/systemd/system.control";
 
+/// Longest name of a unit: that of a file.
+const LONGEST: usize = 255;
+
 /// Suffixes of units that can be masked.
 const SUFFIXES: [&str; 10] = [
     "service",
@@ -36,6 +39,8 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
     for entry in &mut entries {
         entry.name = unit_name(&entry.name);
     }
+    // No unit has such a name: systemd leaves out a line of a table that would give one, or shortens the name.
+    entries.retain(|entry| entry.name.len() <= LONGEST);
     if entries.is_empty() {
         return;
     }
@@ -235,6 +240,20 @@ mod tests {
         assert_eq!(unit_name("web"), "web.service");
         assert_eq!(unit_name("web.1"), "web.1.service");
         assert_eq!(unit_name("web.socket"), "web.socket");
+    }
+
+    #[test]
+    fn names_longer_than_a_file_has_are_left_out() {
+        let fstab = format!("/srv/a.img /{}/x ext4 loop\n", "ä".repeat(40));
+        let services = Services {
+            runner: Runner::Systemd,
+            fstab: Some(fstab),
+            ..Services::default()
+        };
+        let plan = super::super::plan_adaptation(&spec(), &services);
+        assert!(plan.entries.is_empty());
+        let named = |op: &MountOp| matches!(op, MountOp::File(..) | MountOp::Link { .. });
+        assert!(!plan.mounts.iter().any(named));
     }
 
     #[test]
