@@ -140,11 +140,11 @@ fn enable_controllers(unit: &Path) -> Result<(), StepError> {
 /// Removes a tree of cgroups without processes; cgroupfs lets only directories be removed, leaves first.
 fn remove_tree(path: &Path) {
     if let Ok(entries) = fs::read_dir(path) {
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                remove_tree(&entry.path());
-            }
-        }
+        let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let below = entries.flatten().filter(is_dir).map(|entry| entry.path());
+        // Paths, and this directory closed: a guest may have made more levels than may be open at once.
+        let below: Vec<_> = below.collect();
+        below.iter().for_each(|path| remove_tree(path));
         // An occupied one stays and the next make_dir finds it.
         let _ = fs::remove_dir(path);
     }
@@ -152,6 +152,8 @@ fn remove_tree(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
     use super::*;
 
     #[test]
@@ -159,5 +161,15 @@ mod tests {
         assert!(is_populated(b"populated 1\nfrozen 0\n"));
         assert!(!is_populated(b"populated 0\nfrozen 1\n"));
         assert!(!is_populated(b""));
+    }
+
+    #[test]
+    fn a_deep_tree_is_removed() {
+        let top = std::env::temp_dir().join(format!("skep-cgroup-{}", std::process::id()));
+        fs::create_dir_all(top.join("a/".repeat(100))).unwrap();
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+        remove_tree(&top);
+        assert!(!top.exists());
     }
 }
