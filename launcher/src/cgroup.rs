@@ -3,18 +3,22 @@
 //! Two leaves, because a cgroup with controllers enabled for its children may hold no process itself. systemd makes
 //! `supervisor/` from version 254 on (`DelegateSubgroup=`); before that the launcher moves itself.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::chown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 
 use crate::host::HostFacts;
 use crate::step::{At, StepError};
+
+/// Between two looks at a cgroup that is being emptied, should its notice get lost: milliseconds.
+const LOOK: u8 = 100;
 
 /// The container's cgroup, ready for its first process.
 #[derive(Debug)]
@@ -32,17 +36,33 @@ impl Payload {
         fs::write(&path, "1").at("write", path.display())
     }
 
-    /// Whether a process is left in it.
-    pub fn is_populated(&self) -> Result<bool, StepError> {
+    /// Waits until no process is left in it.
+    pub fn wait_until_empty(&self) -> Result<(), StepError> {
         let path = self.path.join("cgroup.events");
-        let events = fs::read_to_string(&path).at("read", path.display())?;
-        Ok(events.lines().any(|line| line == "populated 1"))
+        let events = File::open(&path).at("open", path.display())?;
+        let mut bytes = [0; 256];
+        loop {
+            // The kernel tells of changes since the last read by the same descriptor.
+            let length = events.read_at(&mut bytes, 0).at("read", path.display())?;
+            if !is_populated(&bytes[..length]) {
+                return Ok(());
+            }
+            let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+            let _ = poll(&mut fds, LOOK);
+        }
     }
 
     /// Removes it with all that was made below it, once it is empty.
     pub fn remove(self) {
         remove_tree(&self.path);
     }
+}
+
+/// What cgroup.events says, cgroups(7).
+fn is_populated(events: &[u8]) -> bool {
+    events
+        .split(|byte| *byte == b'\n')
+        .any(|line| line == b"populated 1")
 }
 
 /// The unit's cgroup directory.
@@ -120,12 +140,36 @@ fn enable_controllers(unit: &Path) -> Result<(), StepError> {
 /// Removes a tree of cgroups without processes; cgroupfs lets only directories be removed, leaves first.
 fn remove_tree(path: &Path) {
     if let Ok(entries) = fs::read_dir(path) {
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                remove_tree(&entry.path());
-            }
-        }
+        let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let below = entries.flatten().filter(is_dir).map(|entry| entry.path());
+        // Paths, and this directory closed: a guest may have made more levels than may be open at once.
+        let below: Vec<_> = below.collect();
+        below.iter().for_each(|path| remove_tree(path));
         // An occupied one stays and the next make_dir finds it.
         let _ = fs::remove_dir(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    use super::*;
+
+    #[test]
+    fn events() {
+        assert!(is_populated(b"populated 1\nfrozen 0\n"));
+        assert!(!is_populated(b"populated 0\nfrozen 1\n"));
+        assert!(!is_populated(b""));
+    }
+
+    #[test]
+    fn a_deep_tree_is_removed() {
+        let top = std::env::temp_dir().join(format!("skep-cgroup-{}", std::process::id()));
+        fs::create_dir_all(top.join("a/".repeat(100))).unwrap();
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+        remove_tree(&top);
+        assert!(!top.exists());
     }
 }

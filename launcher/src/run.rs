@@ -6,14 +6,13 @@
 mod life;
 mod pidfile;
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Pid, Uid, fchown};
@@ -40,9 +39,6 @@ use crate::supervise::signals::Signals;
 use crate::sys::fd::close_from;
 use crate::sys::pidfd::{End, send_signal, try_reap_any};
 use crate::sys::pty;
-
-/// Between two looks at a cgroup that is being emptied, should its notice get lost: milliseconds.
-const LOOK: u8 = 100;
 
 /// Directory of the spec files of single commands.
 const SPEC_DIR: &str = "/run/skep/run";
@@ -223,7 +219,10 @@ fn stay(
     let end = loop {
         let turn = streams.turn(leader.pidfd.as_fd(), signals)?;
         let mut arrived = Vec::new();
-        while let Some(signal) = signals.take()? {
+        // One that comes after the turn is left for the next, which tells of it.
+        while turn.signalled
+            && let Some(signal) = signals.take()?
+        {
             arrived.push(signal);
         }
         // A terminal that is gone says so as every terminal does.
@@ -265,15 +264,7 @@ fn reap(command: Pid) -> Option<End> {
 /// Ends what the command left behind, so that nobody writes to its streams any more.
 fn end_rest(payload: &Payload) -> Result<(), StepError> {
     payload.kill()?;
-    while payload.is_populated()? {
-        let events = payload.path.join("cgroup.events");
-        let events = File::open(&events).at("open", events.display())?;
-        // Read after the file was opened, or the change could be missed.
-        if payload.is_populated()? {
-            let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-            let _ = poll(&mut fds, LOOK);
-        }
-    }
+    payload.wait_until_empty()?;
     while let Ok(Some(_)) = try_reap_any() {}
     Ok(())
 }

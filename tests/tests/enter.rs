@@ -143,6 +143,13 @@ fn streams_of(host: &Host) -> Result<()> {
             ),
             "heard\n9",
         ),
+        // As much while the command writes without end.
+        (
+            format!(
+                "for n in $(seq 20); do {enter} yes >/dev/null & sleep 0.2; kill $!; wait $! 2>/dev/null; echo $?; done | uniq"
+            ),
+            "143",
+        ),
         (
             format!(
                 "{enter} sleep 77 & sleep 0.3; kill -KILL $!; wait $! 2>/dev/null; sleep 0.3; {enter} pgrep -f 'sleep 77' | grep -c ."

@@ -29,7 +29,19 @@ pub fn run(
     guest_end: Channel,
     stdio: Stdio,
 ) -> ! {
-    match stage(plan, tree, payload, &channel, guest_end, stdio) {
+    let result = match clone_guest(plan, payload) {
+        Ok(Side::Child) => {
+            // While it has a copy of that, the supervisor could not see the end of a stage that was killed.
+            drop(channel);
+            guest::run(plan, guest_end, stdio)
+        }
+        Ok(Side::Parent(guest)) => {
+            drop((guest_end, stdio));
+            stage(plan, tree, &guest, &channel)
+        }
+        Err(error) => Err(error),
+    };
+    match result {
         Ok(()) => exit_now(0),
         Err(error) => fail(&channel, error),
     }
@@ -41,14 +53,7 @@ pub fn fail(channel: &Channel, error: StepError) -> ! {
     exit_now(1)
 }
 
-fn stage(
-    plan: &LaunchPlan,
-    tree: &Tree,
-    payload: &Payload,
-    channel: &Channel,
-    guest_end: Channel,
-    stdio: Stdio,
-) -> Result<(), StepError> {
+fn clone_guest(plan: &LaunchPlan, payload: &Payload) -> Result<Side, StepError> {
     // The modes of what is made are exact.
     umask(Mode::empty());
     if plan.owns(Namespace::Mount) {
@@ -64,14 +69,17 @@ fn stage(
     }
     // CLONE_PARENT: the supervisor is to wait for the guest.
     let flags = libc::CLONE_PARENT | namespaces(plan);
-    let guest = match clone3(flags.cast_unsigned().into(), Some(payload.fd.as_fd()))
+    clone3(flags.cast_unsigned().into(), Some(payload.fd.as_fd()))
         .at("clone", "container")
-        .map_err(|err| explain_clone(err, flags))?
-    {
-        Side::Child => guest::run(plan, guest_end, stdio),
-        Side::Parent(child) => child,
-    };
-    drop((guest_end, stdio));
+        .map_err(|err| explain_clone(err, flags))
+}
+
+fn stage(
+    plan: &LaunchPlan,
+    tree: &Tree,
+    guest: &Child,
+    channel: &Channel,
+) -> Result<(), StepError> {
     channel.send(
         &Frame::Cloned {
             pid: guest.pid.as_raw(),
@@ -79,15 +87,15 @@ fn stage(
         &[guest.pidfd.as_fd()],
     )?;
     channel.expect(&Frame::Mapped)?;
-    let userns = user_namespace(plan, &guest)?;
+    let userns = user_namespace(plan, guest)?;
     let userns = userns.as_ref().map(AsFd::as_fd);
     if plan.owns(Namespace::Mount) {
         let root = root::attach(plan, tree, userns)?;
-        build(plan, &guest, channel, || {
+        build(plan, guest, channel, || {
             builder::build(plan, userns, root, channel)
         })
     } else if plan.network == Network::Private {
-        build(plan, &guest, channel, || {
+        build(plan, guest, channel, || {
             builder::set_up_network()?;
             channel.send(&Frame::Built, &[])
         })

@@ -85,7 +85,10 @@ pub(super) fn until_end(
     let mut streams = Streams::join(outer)?;
     loop {
         let turn = streams.turn(command.pidfd.as_fd(), &signals)?;
-        while let Some(signal) = signals.take()?.filter(|_| turn.signalled) {
+        // One that comes after the turn is left for the next, which tells of it.
+        while turn.signalled
+            && let Some(signal) = signals.take()?
+        {
             if signal == libc::SIGWINCH {
                 streams.resize();
             } else {

@@ -76,7 +76,10 @@ crew() {
 }
 for ms in $(seq 0 1 24); do
     systemctl start --no-block $unit; sleep "$(printf '0.%03d' $ms)"; crew $unit KILL
-    sleep 0.05; killed $unit; again $unit "$ms ms, crew killed"
+    # The launch has failed, or had no more need of that process; it does not wait for it.
+    for turn in $(seq 60); do [ "$(systemctl show -P ActiveState $unit)" = activating ] || break; sleep 0.05; done
+    [ $turn != 60 ] || { echo "the launch waits for a killed process, $ms ms"; exit 1; }
+    killed $unit; again $unit "$ms ms, crew killed"
 done
 for ms in $(seq 0 1 24); do
     systemctl start --no-block $unit; sleep "$(printf '0.%03d' $ms)"; crew $unit STOP
