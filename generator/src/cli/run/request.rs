@@ -17,6 +17,7 @@ use crate::declaration::{Declaration, Facts, LoadState, Setting};
 use crate::problem::{Origin, ProblemList, quoted};
 use crate::property::Property;
 use crate::unit::live;
+use crate::unit::render::devices_of;
 use crate::validate::validate;
 use crate::wanted::Wanted;
 
@@ -99,6 +100,7 @@ pub(super) fn request(
         properties.retain(|other| other.name != property.name);
         properties.push(property);
     }
+    properties.extend(devices_of(&spec));
     let closure = closure.into_iter().map(|path| ("--closure", path));
     let sources = sources.into_iter().chain(closure).collect();
     Ok(Request {
