@@ -248,6 +248,18 @@ fn wrong_options_say_what_declarations_say() {
             "--share needs a mount namespace, which --namespaces leaves out",
         ),
         (&["--hostname=a b"], "--hostname: "),
+        (
+            &["--root=/", "--writable"],
+            "--root: / is always copy-on-write; remove --writable",
+        ),
+        (
+            &["--root=/proc/1/root"],
+            "--root: no OS tree can be below /proc: \"/proc/1/root\"",
+        ),
+        (
+            &["--root=/dev"],
+            "--root: the tree is a directory of devices",
+        ),
     ] {
         let problems = asked(None, options).unwrap_err();
         assert!(
