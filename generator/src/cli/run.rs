@@ -41,7 +41,7 @@ use super::OK;
 /// Exit status when the command was not run: others may be its own.
 const NOT_RUN: u8 = 125;
 
-/// How long a launcher takes to read its spec and to say so in its state file.
+/// How long a launcher may take to say in its state file that it needs its spec no more.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 const READ_STEP: Duration = Duration::from_millis(20);
 
@@ -125,10 +125,31 @@ async fn attempt(layout: &Layout, arguments: &RunArgs, held: &Held) -> Result<u8
     }
     let claim = runs::claim(layout, arguments.name.as_deref(), spec)?;
     let unit = render_run(&claim.name, argv, &claim.path, &properties, waits, version);
-    match waits {
-        Waits::Yes => wait_for(systemd, &unit, claim, held).await,
-        Waits::No => leave_alone(layout, systemd, &unit, claim, held, arguments.quiet).await,
+    let ran = match waits {
+        Waits::Yes => wait_for(systemd, &unit, held).await,
+        Waits::No => {
+            let state = layout.states.join(&claim.name);
+            leave_alone(&state, systemd, &unit, held, arguments.quiet).await
+        }
+    };
+    // Whatever happened, unless the launcher still needs it: then a later run or apply sweeps it.
+    if !matches!(ran, Ok(Ran::Reading)) {
+        remove(claim);
     }
+    Ok(match ran? {
+        Ran::Ended(status) => status,
+        Ran::Left | Ran::Reading => OK,
+    })
+}
+
+/// What became of a run.
+enum Ran {
+    /// It ended with this status.
+    Ended(u8),
+    /// It goes on, and its launcher holds all that the spec file says.
+    Left,
+    /// It goes on, and only the spec file says which ids it has.
+    Reading,
 }
 
 fn streams(arguments: &RunArgs) -> Result<Streams, NotRun> {
@@ -215,12 +236,7 @@ fn check_sources(sources: &[(&'static str, PathBuf)]) -> Result<(), NotRun> {
 }
 
 /// Runs with the caller's streams and returns the command's status.
-async fn wait_for(
-    systemd: Systemd,
-    unit: &UnitDraft,
-    claim: Claim,
-    held: &Held,
-) -> Result<u8, NotRun> {
+async fn wait_for(systemd: Systemd, unit: &UnitDraft, held: &Held) -> Result<Ran, NotRun> {
     let terminal = Terminal::note();
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
@@ -234,43 +250,37 @@ async fn wait_for(
     // Neither of the two can fail on a unit that needs it, and the status is known.
     let _ = follower.systemd.reset_failed(&unit.name).await;
     let _ = follower.systemd.release(&unit.name).await;
-    remove(claim);
     match ended? {
-        Some(End::Status(status)) => Ok(status),
+        Some(End::Status(status)) => Ok(Ran::Ended(status)),
         Some(End::NotStarted(line)) => Err(line.into()),
-        None => Ok(OK),
+        None => Ok(Ran::Ended(OK)),
     }
 }
 
 /// Starts and says what was started.
 async fn leave_alone(
-    layout: &Layout,
+    state: &Path,
     systemd: Systemd,
     unit: &UnitDraft,
-    claim: Claim,
     held: &Held,
     quiet: bool,
-) -> Result<u8, NotRun> {
+) -> Result<Ran, NotRun> {
     systemd.subscribe().await?;
     let mut follower = follower(systemd, unit, held).await?;
     let started = match follower.systemd.start_run(unit, None).await {
         Ok(_) => follower.follow(Until::Start).await,
         Err(error) => Err(error),
     };
-    if matches!(started, Ok(None)) {
-        let state = layout.states.join(&claim.name);
-        wait_until_read(&state).await;
+    let ran = match started? {
+        Some(End::NotStarted(line)) => return Err(line.into()),
+        Some(End::Status(_)) => Ran::Left,
+        None if is_read(state).await => Ran::Left,
+        None => Ran::Reading,
+    };
+    if !quiet {
+        report::line(&unit.name);
     }
-    remove(claim);
-    match started? {
-        Some(End::NotStarted(line)) => Err(line.into()),
-        Some(End::Status(_)) | None => {
-            if !quiet {
-                report::line(&unit.name);
-            }
-            Ok(OK)
-        }
-    }
+    Ok(ran)
 }
 
 async fn follower<'a>(
@@ -288,15 +298,17 @@ async fn follower<'a>(
     })
 }
 
-/// Waits until the launcher holds all that the spec file says, its id range included, or has ended.
-async fn wait_until_read(directory: &Path) {
+/// Waits until the launcher holds all that the spec file says, its id range included, or has ended. One that has to mount a
+/// large image takes longer than anybody wants to wait.
+async fn is_read(directory: &Path) -> bool {
     let steps = READ_LIMIT.as_millis() / READ_STEP.as_millis();
     for _ in 0..steps {
         if !directory.exists() || directory.join("state.json").exists() {
-            return;
+            return true;
         }
         manager::sleep(READ_STEP).await;
     }
+    false
 }
 
 fn remove(claim: Claim) {

@@ -38,12 +38,8 @@ pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
         let names = wanted.spec.pass_environment.clone();
         properties.push(Property::new("PassEnvironment", Value::List(names)));
     }
-    for device in &wanted.spec.devices {
-        merge(&mut properties, device_rule(device));
-    }
-    if wanted.spec.root.path.as_deref().is_some_and(names_image) {
-        let devices = image_devices(&wanted.spec);
-        merge(&mut properties, Property::new("DeviceAllow", devices));
+    for property in devices_of(&wanted.spec) {
+        merge(&mut properties, property);
     }
     for property in &wanted.properties {
         merge(&mut properties, property.clone());
@@ -137,6 +133,15 @@ fn boot_command(name: &str) -> Command {
         argv: vec![LAUNCHER.to_owned(), "boot".to_owned(), name.to_owned()],
         ignore_failure: false,
     }
+}
+
+/// What a unit has to allow beside the pseudo devices: those that the container gets, and those that its image needs.
+pub fn devices_of(spec: &ContainerSpec) -> Vec<Property> {
+    let mut rules: Vec<Property> = spec.devices.iter().map(device_rule).collect();
+    if spec.root.path.as_deref().is_some_and(names_image) {
+        rules.push(Property::new("DeviceAllow", image_devices(spec)));
+    }
+    rules
 }
 
 /// The launcher makes the node, which takes `m`; a container with private users could not.

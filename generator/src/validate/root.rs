@@ -153,7 +153,7 @@ fn access(
 fn template(reader: &mut Reader<'_>, root: &Path) -> Option<PathBuf> {
     let at = reader.scalar("Template", |text| {
         let path = absolute("the template", text)?;
-        refuse_api("template", &path, text)?;
+        refuse_api("template", &path)?;
         if path == Path::new("/") {
             return Err(
                 "the template is /, the whole host; use Root=/ for the host's own OS".into(),
@@ -182,19 +182,28 @@ fn template(reader: &mut Reader<'_>, root: &Path) -> Option<PathBuf> {
 
 fn tree(text: &str) -> Result<PathBuf, String> {
     let path = absolute("the tree", text)?;
-    refuse_api("OS tree", &path, text)?;
-    if path == Path::new("/dev") {
-        return Err("the tree is a directory of devices; name one of them".into());
-    }
+    check_tree(&path)?;
     Ok(path)
 }
 
-fn refuse_api(what: &str, path: &Path, text: &str) -> Result<(), String> {
+/// Refuses what is no tree.
+pub(crate) fn check_tree(path: &Path) -> Result<(), String> {
+    refuse_api("OS tree", path)?;
+    if path == Path::new("/dev") {
+        return Err("the tree is a directory of devices; name one of them".into());
+    }
+    Ok(())
+}
+
+fn refuse_api(what: &str, path: &Path) -> Result<(), String> {
     match ["/proc", "/sys"]
         .into_iter()
         .find(|api| path.starts_with(api))
     {
-        Some(api) => Err(format!("no {what} can be below {api}: {}", quoted(text))),
+        Some(api) => Err(format!(
+            "no {what} can be below {api}: {}",
+            quoted(&path.to_string_lossy())
+        )),
         None => Ok(()),
     }
 }

@@ -17,7 +17,8 @@ use crate::declaration::{Declaration, Facts, LoadState, Setting};
 use crate::problem::{Origin, ProblemList, quoted};
 use crate::property::Property;
 use crate::unit::live;
-use crate::validate::validate;
+use crate::unit::render::devices_of;
+use crate::validate::{root::check_tree, validate};
 use crate::wanted::Wanted;
 
 use super::RunArgs;
@@ -70,6 +71,9 @@ pub(super) fn request(
     let (assignments, sources) = assignments(arguments, users, around, &mut problems);
     let read = read(arguments, assignments, facts, &mut problems);
     let root = root(arguments, like, &kinds, around);
+    if let Err(message) = check_root(arguments, &root) {
+        problems.push(format!("--root: {message}"));
+    }
     let environment = environment(arguments, around, &mut problems);
     let (Some(read), true) = (read, problems.is_empty()) else {
         return Err(problems);
@@ -99,6 +103,7 @@ pub(super) fn request(
         properties.retain(|other| other.name != property.name);
         properties.push(property);
     }
+    properties.extend(devices_of(&spec));
     let closure = closure.into_iter().map(|path| ("--closure", path));
     let sources = sources.into_iter().chain(closure).collect();
     Ok(Request {
@@ -382,6 +387,17 @@ fn root(
         template: None,
         access,
     }
+}
+
+/// What a declaration cannot have as its tree. One to start from has been checked.
+fn check_root(arguments: &RunArgs, root: &Root) -> Result<(), String> {
+    let (Some(_), Some(path)) = (&arguments.root, &root.path) else {
+        return Ok(());
+    };
+    if path == Path::new("/") && arguments.writable {
+        return Err("/ is always copy-on-write; remove --writable".to_owned());
+    }
+    check_tree(path)
 }
 
 fn environment(arguments: &RunArgs, around: &Around<'_>, problems: &mut Problems) -> Vec<Variable> {

@@ -177,6 +177,37 @@ fn a_declaration_is_a_base() {
 }
 
 #[test]
+fn the_unit_allows_what_the_container_gets() {
+    let rules = |got: &Request| -> Vec<(String, String)> {
+        let allowed = got
+            .properties
+            .iter()
+            .filter(|one| one.name == "DeviceAllow");
+        allowed
+            .flat_map(|one| match &one.value {
+                Value::Pairs(pairs) => pairs.clone(),
+                _ => Vec::new(),
+            })
+            .collect()
+    };
+    let pair = |node: &str, access: &str| (node.to_owned(), access.to_owned());
+    let of_images = [pair("/dev/loop-control", "rw"), pair("block-loop", "rw")];
+    assert_eq!(rules(&asked(None, &[]).unwrap()), []);
+    assert_eq!(rules(&asked(None, &["--root=a.raw"]).unwrap()), of_images);
+    let mut like = sample::wanted("web", Vec::new());
+    like.spec.root.path = Some("/srv/web.raw".into());
+    like.spec.devices = vec![skep_spec::Device {
+        source: "/dev/kvm".into(),
+        target: "/dev/kvm".into(),
+        access: "rw".into(),
+        optional: false,
+    }];
+    let got = asked(Some(&like), &["--property=DeviceAllow=/dev/fuse r"]).unwrap();
+    let own = [pair("/dev/fuse", "r"), pair("/dev/kvm", "rwm")];
+    assert_eq!(rules(&got), [own, of_images].concat());
+}
+
+#[test]
 fn wrong_options_say_what_declarations_say() {
     for (options, want) in [
         (
@@ -217,6 +248,18 @@ fn wrong_options_say_what_declarations_say() {
             "--share needs a mount namespace, which --namespaces leaves out",
         ),
         (&["--hostname=a b"], "--hostname: "),
+        (
+            &["--root=/", "--writable"],
+            "--root: / is always copy-on-write; remove --writable",
+        ),
+        (
+            &["--root=/proc/1/root"],
+            "--root: no OS tree can be below /proc: \"/proc/1/root\"",
+        ),
+        (
+            &["--root=/dev"],
+            "--root: the tree is a directory of devices",
+        ),
     ] {
         let problems = asked(None, options).unwrap_err();
         assert!(
