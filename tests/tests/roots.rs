@@ -92,11 +92,11 @@ fn with(host: &Host, script: &str, work: impl FnOnce() -> Result<()>) -> Result<
     cleaned.map(drop)
 }
 
-/// Loop devices that are attached to files of these tests.
+/// Loop devices that are attached to files of this test, by device and inode: other hosts have files of the same names.
 fn loops(host: &Host) -> Result<usize> {
     let said = host
         .sh(&format!(
-            "cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep -c {PLACE}/ || :"
+            "for file in {PLACE}/*; do [ ! -f $file ] || losetup --noheadings --output NAME --associated $file; done | wc -l"
         ))?
         .ok()?;
     Ok(said.parse()?)

@@ -181,10 +181,8 @@ mod tests {
         // SAFETY: F_SETSIG takes one integer: a signal that is ignored by default, where SIGIO would end this process.
         assert_eq!(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGWINCH) }, 0);
         // SAFETY: F_SETLEASE takes one integer.
-        assert_eq!(
-            unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK) },
-            0
-        );
+        let leased = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK) };
+        assert_eq!(leased, 0);
         let begin = Instant::now();
         assert_eq!(open_regular(found.as_fd()).err(), Some(Errno::EAGAIN));
         assert!(begin.elapsed() < Duration::from_secs(1));
