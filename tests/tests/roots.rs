@@ -92,13 +92,14 @@ fn with(host: &Host, script: &str, work: impl FnOnce() -> Result<()>) -> Result<
     cleaned.map(drop)
 }
 
-/// Loop devices that are attached to files of this test, by device and inode: other hosts have files of the same names.
+/// A shell function that prints the loop devices attached to files of this test, by device and inode: other hosts have
+/// files of the same names.
+const LOOPS: &str = "loops() { for file in /var/lib/machines/.roots/*; do \
+     [ ! -f $file ] || losetup --noheadings --output NAME --associated $file; done; }";
+
+/// How many there are.
 fn loops(host: &Host) -> Result<usize> {
-    let said = host
-        .sh(&format!(
-            "for file in {PLACE}/*; do [ ! -f $file ] || losetup --noheadings --output NAME --associated $file; done | wc -l"
-        ))?
-        .ok()?;
+    let said = host.sh(&format!("{LOOPS}; loops | wc -l"))?.ok()?;
     Ok(said.parse()?)
 }
 

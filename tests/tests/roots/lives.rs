@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use skep_tests::{guest::Guest, host::Host, wait::wait_until};
 
-use super::{IMAGES, PLACE, loops, no_loops, prints, refused, sh, started, with};
+use super::{IMAGES, LOOPS, PLACE, loops, no_loops, prints, refused, sh, started, with};
 
 pub(super) fn killed(host: &Host) -> Result<()> {
     with(host, IMAGES, || {
@@ -13,16 +13,16 @@ pub(super) fn killed(host: &Host) -> Result<()> {
             let text = format!("[Container]\n{}", lines.replace("DIR", PLACE));
             let guest = Guest::declare(host, "image-killed", &text)?;
             let script = format!(
-                "unit={}; for ms in 0 5 10 15 20 25 30 40 60 100 300; do
+                "{LOOPS}; unit={}; for ms in 0 5 10 15 20 25 30 40 60 100 300; do
                    systemctl start --no-block $unit; sleep $(printf '0.%03d' $ms)
                    pid=$(systemctl show -P MainPID $unit); [ $pid = 0 ] || kill -KILL $pid || :
                    for turn in $(seq 100); do
                      case $(systemctl show -P ActiveState $unit) in inactive | failed) break ;; esac; sleep 0.05
                    done
                    for turn in $(seq 100); do
-                     grep -qs {PLACE}/ /sys/block/loop*/loop/backing_file || break; sleep 0.05
+                     [ -n \"$(loops)\" ] || break; sleep 0.05
                    done
-                   grep -s {PLACE}/ /sys/block/loop*/loop/backing_file && {{ echo \"left after $ms ms\"; exit 1; }}
+                   [ -z \"$(loops)\" ] || {{ echo \"left after $ms ms\"; exit 1; }}
                    systemctl reset-failed $unit 2>/dev/null
                    systemctl start $unit || {{ echo \"no start after $ms ms\"; exit 1; }}
                    systemctl stop $unit || exit 1
