@@ -113,15 +113,16 @@ pub(crate) fn api(host: &Host) -> Result<()> {
         1777 1777 1777 mode=620,ptmxmode=666\npts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\n \
         00 00 00\nfull\n9\nlo\nptmx";
     Case::sh(nodes).gives(host, 0, want)?;
-    // Each part only with its namespace.
+    // Each part only with its namespace; with the host's network, its name files for reading.
+    let names = host.sh("sha256sum </etc/hosts")?.ok()?;
     let parts = "grep -cE ' (/proc|/sys|/sys/fs/cgroup|/dev/mqueue) ' /proc/mounts; ls -A /sys 2>/dev/null; \
-        ls /etc 2>/dev/null; grep -E '^[^ ]+ /proc ' /proc/mounts | cut -d' ' -f3";
+        sha256sum </etc/hosts; echo x 2>/dev/null >>/etc/hosts || echo read-only; grep -E '^[^ ]+ /proc ' /proc/mounts | cut -d' ' -f3";
     Case::sh(parts)
         .with(|spec| {
             spec.network = Network::Host;
             spec.shared = vec![Namespace::Ipc, Namespace::Cgroup];
         })
-        .gives(host, 0, "1\nproc")
+        .gives(host, 0, &format!("1\n{names}\nread-only\nproc"))
 }
 
 pub(crate) fn users(host: &Host) -> Result<()> {
