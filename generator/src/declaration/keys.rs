@@ -47,10 +47,10 @@ impl Section {
 
     fn rows(self) -> &'static [KeyRow] {
         match self {
-            Section::Unit => &unit::ROWS,
-            Section::Container => &container::ROWS,
-            Section::Service => &service::ROWS,
-            Section::Install => &install::ROWS,
+            Section::Unit => unit::ROWS,
+            Section::Container => container::ROWS,
+            Section::Service => service::ROWS,
+            Section::Install => install::ROWS,
         }
     }
 }

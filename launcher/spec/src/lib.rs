@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Version of both files. Raised with every change of shape.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Directory of the spec files, one `NAME.json` each, mode 0600, owned by root.
 pub const SPEC_DIR: &str = "/run/skep/spec";

@@ -2,7 +2,7 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 31] = [
+pub(super) static ROWS: &[KeyRow] = &[
     row(
         "Root",
         ONE_TEXT,

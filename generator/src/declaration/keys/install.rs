@@ -2,7 +2,7 @@
 
 use super::{KeyRow, Meaning, Section};
 
-pub(super) static ROWS: [KeyRow; 4] = [
+pub(super) static ROWS: &[KeyRow] = &[
     row(
         "WantedBy",
         "units at whose start the container starts; machines.target is the usual one",

@@ -15,7 +15,7 @@ const LEVELS: &[(&str, i32)] = &[
     ("debug", 7),
 ];
 
-pub(super) static ROWS: [KeyRow; 88] = [
+pub(super) static ROWS: &[KeyRow] = &[
     row(
         "Slice",
         Syntax::Slice("Slice"),

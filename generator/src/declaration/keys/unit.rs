@@ -27,7 +27,7 @@ const JOB_MODES: &[&str] = &[
     "ignore-requirements",
 ];
 
-pub(super) static ROWS: [KeyRow; 33] = [
+pub(super) static ROWS: &[KeyRow] = &[
     property(
         UNIT,
         "Description",
