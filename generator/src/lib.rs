@@ -9,6 +9,7 @@ pub mod apply;
 pub mod cli;
 pub mod declaration;
 pub mod digest;
+mod distinct;
 pub mod import;
 pub mod manager;
 pub mod name;

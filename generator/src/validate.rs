@@ -14,11 +14,14 @@ mod store;
 mod users;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
+use crate::declaration::instances::MAX as MAX_INSTANCES;
 use crate::declaration::keys::KeyRow;
 use crate::declaration::specifier::expand;
 use crate::declaration::value::unit_name;
 use crate::declaration::{Declaration, Facts, LoadState, Setting};
+use crate::distinct;
 use crate::name;
 use crate::problem::{Origin, Problem, ProblemList, Severity, quoted};
 use crate::wanted::Wanted;
@@ -118,12 +121,8 @@ fn wanted_by(reader: &mut Reader<'_>) -> Vec<String> {
         }));
     }
     all.sort_by_key(|unit| unit.origin);
-    let mut units: Vec<String> = Vec::with_capacity(all.len());
-    for unit in all {
-        if !units.contains(&unit.value) {
-            units.push(unit.value);
-        }
-    }
+    let mut units = Vec::new();
+    distinct::extend(&mut units, all.into_iter().map(|unit| unit.value));
     units
 }
 
@@ -131,7 +130,7 @@ fn wanted_by(reader: &mut Reader<'_>) -> Vec<String> {
 fn instances(reader: &mut Reader<'_>) {
     let prefix = name::instance(reader.name).map(|(prefix, _)| prefix.to_owned());
     let plain = reader.name.to_owned();
-    reader.list("Instances", |text| match &prefix {
+    let named = reader.list("Instances", |text| match &prefix {
         None => Err(format!(
             "only a template has instances; call the file {plain}@.container"
         )),
@@ -140,9 +139,24 @@ fn instances(reader: &mut Reader<'_>) {
             let check = |word| {
                 check(word).map_err(|message: String| format!("{}: {message}", quoted(word)))
             };
-            text.split_ascii_whitespace().map(check).collect()
+            text.split_ascii_whitespace()
+                .map(|word| check(word).map(|()| word.to_owned()))
+                .collect()
         }
     });
+    let mut distinct = HashSet::new();
+    let first_more = named
+        .iter()
+        .find(|at| distinct.insert(&at.value) && distinct.len() > MAX_INSTANCES);
+    if let Some(at) = first_more {
+        let message = || {
+            format!(
+                "more than {MAX_INSTANCES} instances, from {} on; use a second template",
+                quoted(&at.value)
+            )
+        };
+        reader.problems.error(at.origin, Some("Instances"), message);
+    }
 }
 
 impl<'a> Reader<'a> {

@@ -3,6 +3,8 @@
 //! `BLESS=1` rewrites what the golden directories expect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "declarations/big.rs"]
+mod big;
 #[path = "declarations/golden.rs"]
 mod golden;
 #[path = "declarations/instances.rs"]

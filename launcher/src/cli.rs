@@ -13,6 +13,7 @@ use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
 use crate::join::{self, Request};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
+use crate::lock::TREES;
 use crate::prepare::{Prepared, prepare};
 use crate::run::{self, Keep};
 use crate::step::{At, StepError};
@@ -180,7 +181,7 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         Content::Refuse(problems) => return Ok(refuse(problems)),
     };
     if let (Some(root), Some(template)) = (&spec.root.path, &spec.root.template)
-        && template::make(root, template, &signals)? == Made::Stopped
+        && template::make(root, template, &signals, Path::new(TREES))? == Made::Stopped
     {
         return finish(Outcome::Stopped, path);
     }

@@ -7,6 +7,7 @@ pub mod device;
 pub mod gpt;
 pub mod probe;
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -67,7 +68,7 @@ pub fn mount(
     } else {
         device::attach(&backing, file.into(), extent, purpose)?
     };
-    mount_from(path, &device, contents.system.kind)
+    mount_from(path, &device, contents.system.kind, purpose)
 }
 
 /// Opens the image anew: `found` only says which file it is.
@@ -174,26 +175,22 @@ fn refuse_unwritable(path: &Path, contents: &Contents) -> Result<(), StepError> 
     )
 }
 
-fn mount_from(path: &Path, device: &Attached, kind: Kind) -> Result<OwnedFd, StepError> {
+fn mount_from(
+    path: &Path,
+    device: &Attached,
+    kind: Kind,
+    purpose: Purpose,
+) -> Result<OwnedFd, StepError> {
     let attr = Attr {
         nodev: true,
-        read_only: !device.writable,
+        read_only: !device.writable || purpose == Purpose::Look,
         ..Attr::default()
     };
     let source = c_path(&device.path)?;
-    let mut options = kind.options().to_vec();
-    if !device.writable {
-        options.push((c"ro", None));
-    }
-    let mut mounted = mount_device(kind.name(), &source, &options, attr);
-    // A journal that was not replayed needs a device that can be written, or to be left alone.
-    if !device.writable
-        && matches!(mounted, Err(Errno::EROFS | Errno::EACCES))
-        && let Some(option) = kind.without_recovery()
-    {
-        options.push(option);
-        mounted = mount_device(kind.name(), &source, &options, attr);
-    }
+    let mounted = match purpose {
+        Purpose::Run => mount_to_run(&source, device.writable, kind, attr),
+        Purpose::Look => mount_to_look(&source, kind, attr),
+    };
     let name = kind.name().to_string_lossy();
     mounted.at(&format!("mount {name} of image"), path.display()).map_err(|err| {
         if err.is(Errno::ENODEV) {
@@ -206,4 +203,35 @@ fn mount_from(path: &Path, device: &Attached, kind: Kind) -> Result<OwnedFd, Ste
             err.cure("the file system in it is damaged, or of a kind that this kernel does not know; the kernel's log says more")
         }
     })
+}
+
+fn mount_to_run(source: &CStr, writable: bool, kind: Kind, attr: Attr) -> nix::Result<OwnedFd> {
+    let mut options = kind.options().to_vec();
+    if writable {
+        return mount_device(kind.name(), source, &options, attr);
+    }
+    options.push((c"ro", None));
+    match (
+        mount_device(kind.name(), source, &options, attr),
+        kind.without_recovery(),
+    ) {
+        // A journal that was not replayed needs a device that can be written, or to be left alone.
+        (Err(Errno::EROFS | Errno::EACCES), Some(option)) => {
+            options.push(option);
+            mount_device(kind.name(), source, &options, attr)
+        }
+        (mounted, _) => mounted,
+    }
+}
+
+/// Even a read-only mount replays a journal, and so writes, where the device lets it: a look does not.
+fn mount_to_look(source: &CStr, kind: Kind, attr: Attr) -> nix::Result<OwnedFd> {
+    let mut options = kind.options().to_vec();
+    options.push((c"ro", None));
+    options.extend(kind.without_recovery());
+    match mount_device(kind.name(), source, &options, attr) {
+        // Mounted writable already, so nothing is left to replay: the same file system once more, read-only here.
+        Err(Errno::EBUSY) => mount_device(kind.name(), source, kind.options(), attr),
+        mounted => mounted,
+    }
 }

@@ -5,7 +5,7 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -16,6 +16,9 @@ use crate::sys::fd::{LockKind, try_lock};
 
 /// Where nspawn has its locks of id ranges, named after the first id.
 pub const RANGES: &str = "/run/systemd/nspawn-uid";
+
+/// Where nspawn has its locks of trees, named after their inodes.
+pub const TREES: &str = "/run/systemd/nspawn/locks";
 
 /// One lock to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,18 @@ pub struct Lock {
     pub what: String,
     /// Taken only where the file can be made: the directory may be read-only.
     pub optional: bool,
+}
+
+impl Lock {
+    /// The lock of the tree that systemd-nspawn calls `key`, by whatever path it was found; `directory` is [`TREES`].
+    pub fn of_tree(directory: &Path, key: &str, kind: LockKind, what: String) -> Lock {
+        Lock {
+            path: directory.join(key),
+            kind,
+            what,
+            optional: false,
+        }
+    }
 }
 
 /// Takes all locks, or names the one that another process holds.

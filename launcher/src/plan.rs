@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use skep_spec::{Access, ContainerSpec, Namespace, Network};
 
 use crate::host::HostFacts;
-use crate::lock::Lock;
+use crate::lock::{Lock, TREES};
 use crate::plan::adapt::Adaptation;
 use crate::plan::command::CommandPlan;
 use crate::plan::ids::Ids;
@@ -139,13 +139,7 @@ pub fn plan_locks(spec: &ContainerSpec, key: &str) -> Vec<Lock> {
     // The host's own OS is always copied on write.
     if let Some(root) = root.filter(|root| *root != Path::new("/")) {
         let what = format!("Root={}", root.display());
-        let global = format!("/run/systemd/nspawn/locks/{key}");
-        locks.push(Lock {
-            path: global.into(),
-            kind,
-            what: what.clone(),
-            optional: false,
-        });
+        locks.push(Lock::of_tree(Path::new(TREES), key, kind, what.clone()));
         if let (Some(parent), Some(file)) = (root.parent(), root.file_name()) {
             let path = parent.join(format!(".#{}.lck", file.to_string_lossy()));
             locks.push(Lock {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
@@ -123,6 +124,20 @@ impl Channel {
             )),
         }
     }
+
+    /// Fails when the other side has ended. A process whose creator died before its parent-death signal was set is ended by
+    /// nobody any more, and there is no other way to see that: the parent is always 0 from inside another PID namespace.
+    /// Only while the other side has nothing to say.
+    pub fn refuse_orphan(&self) -> Result<(), StepError> {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::ZERO).at("look at", "the creator")? {
+            0 => Ok(()),
+            _ => Err(StepError::new(
+                "the process that wanted this one is gone",
+                "",
+            )),
+        }
+    }
 }
 
 impl AsFd for Channel {
@@ -157,6 +172,14 @@ mod tests {
         assert_eq!(b.receive().unwrap_err().to_string(), "pivot /");
         drop(a);
         assert!(b.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn an_orphan_is_refused() {
+        let (a, b) = Channel::pair().unwrap();
+        assert_eq!(b.refuse_orphan(), Ok(()));
+        drop(a);
+        assert!(b.refuse_orphan().is_err());
     }
 
     #[test]

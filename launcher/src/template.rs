@@ -27,6 +27,7 @@ use crate::supervise::signals::Signals;
 use crate::sys::clone::{Child, Side, clone3, exit_now};
 use crate::sys::fd::LockKind;
 use crate::sys::pidfd::send_signal;
+use crate::tree::Site;
 
 /// How often systemd is told that the copy goes on.
 const BEAT: u16 = 2000;
@@ -43,8 +44,13 @@ pub enum Made {
     Stopped,
 }
 
-/// Makes `root` from `template` unless it exists.
-pub fn make(root: &Path, template: &Path, signals: &Signals) -> Result<Made, StepError> {
+/// Makes `root` from `template` unless it exists. `locks` is the directory of the locks of trees.
+pub fn make(
+    root: &Path,
+    template: &Path,
+    signals: &Signals,
+    locks: &Path,
+) -> Result<Made, StepError> {
     if exists(root)? {
         return Ok(Made::There);
     }
@@ -71,6 +77,7 @@ pub fn make(root: &Path, template: &Path, signals: &Signals) -> Result<Made, Ste
         );
     }
     let _lock = lock(parent, name)?;
+    let _shared = lock_template(&source, locks)?;
     // Another start may have been faster.
     if exists(root)? {
         return Ok(Made::There);
@@ -122,6 +129,17 @@ fn lock(parent: &Path, name: &std::ffi::OsStr) -> Result<Vec<OwnedFd>, StepError
         what: format!("Root={}", parent.join(name).display()),
         optional: false,
     }])
+}
+
+/// Any number of copies at once, but none of a tree that a container writes to meanwhile: it would be of no one moment.
+fn lock_template(template: &Path, locks: &Path) -> Result<Vec<OwnedFd>, StepError> {
+    // The host's own OS always runs, and nobody locks it.
+    if template == Path::new("/") {
+        return Ok(Vec::new());
+    }
+    let key = Site::find(Some(template))?.key;
+    let what = format!("Template={}", template.display());
+    take_locks(&[Lock::of_tree(locks, &key, LockKind::Shared, what)])
 }
 
 /// Copies, and waits until the copy is on disk.

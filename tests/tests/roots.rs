@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         ("image_killed", lives::killed),
         ("image_rebooted", lives::rebooted),
         ("image_shared_and_locked", lives::locked),
+        ("image_looked_at", lives::looked),
         ("overlay_keys", layers::overlays),
         ("overlay_wrong", layers::wrong),
         ("volatile_keys", layers::volatile),

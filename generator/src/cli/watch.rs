@@ -50,8 +50,8 @@ pub(super) fn watch(layout: &Layout) -> u8 {
 
 /// Asks for an apply after every change, until that fails.
 fn watch_all(directories: &[PathBuf]) -> Result<std::convert::Infallible, String> {
-    let inotify = Inotify::init(InitFlags::IN_CLOEXEC)
-        .map_err(|errno| format!("cannot watch drop-ins: {errno}"))?;
+    let inotify =
+        Inotify::init(InitFlags::IN_CLOEXEC).map_err(|errno| explained("drop-ins", errno))?;
     let changes = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_ATTRIB
         | AddWatchFlags::IN_CREATE
@@ -63,7 +63,7 @@ fn watch_all(directories: &[PathBuf]) -> Result<std::convert::Infallible, String
         match inotify.add_watch(directory.as_path(), changes) {
             // Removed since it was listed: its parent tells.
             Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-            Err(errno) => return Err(format!("cannot watch {}: {errno}", shown(directory))),
+            Err(errno) => return Err(explained(&shown(directory), errno)),
         }
     }
     loop {
@@ -76,6 +76,16 @@ fn watch_all(directories: &[PathBuf]) -> Result<std::convert::Infallible, String
             ask_for_apply().map_err(|error| format!("cannot start {APPLY}: {error}"))?;
         }
     }
+}
+
+/// The numbers of inotify instances and watches are limited for each user, and other programs of root need them, too.
+fn explained(what: &str, errno: Errno) -> String {
+    let cure = match errno {
+        Errno::EMFILE => "; raise fs.inotify.max_user_instances with sysctl(8)",
+        Errno::ENOSPC => "; raise fs.inotify.max_user_watches with sysctl(8)",
+        _ => "",
+    };
+    format!("cannot watch {what}: {errno}{cure}")
 }
 
 /// Whether a drop-in changed; temporary files of editors are none. An overflow may hide anything.

@@ -19,6 +19,9 @@ use crate::problem::Problem;
 /// What a template is tried with while it has no instance.
 const SAMPLE: &str = "0";
 
+/// Instances that one template may name: each is a unit, and each is validated on its own.
+pub(crate) const MAX: usize = 1024;
+
 /// Whether `stem` is the name of a template, which no unit stands for.
 pub(super) fn is_template(stem: &OsStr) -> bool {
     stem.as_bytes().ends_with(b"@")
@@ -45,7 +48,8 @@ pub(super) fn find(search: &mut Search, stem: &OsStr) -> Found {
     }
 }
 
-/// The instances that a template's own `Instances=` names. Words that are no names are left to validation.
+/// The instances that a template's own `Instances=` names. Words that are no names are left to validation, which also
+/// refuses more than [`MAX`]: those that are too many are left out here, and the others fail with the reason.
 pub(super) fn named(found: &Found, template: &OsStr) -> BTreeSet<OsString> {
     let (Found::Sources(sources), Some(prefix)) = (found, template.to_str()) else {
         return BTreeSet::new();
@@ -60,10 +64,11 @@ pub(super) fn named(found: &Found, template: &OsStr) -> BTreeSet<OsString> {
         }
         let words = setting.value.split_ascii_whitespace();
         let full = words.map(|word| format!("{prefix}{word}"));
-        names.extend(
-            full.filter(|name| name::check(name).is_ok())
-                .map(OsString::from),
-        );
+        for name in full.filter(|name| name::check(name).is_ok()) {
+            if names.len() < MAX {
+                names.insert(OsString::from(name));
+            }
+        }
     }
     names
 }

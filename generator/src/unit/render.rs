@@ -16,6 +16,7 @@ use std::path::{Component, Path, PathBuf};
 
 use skep_spec::{ContainerSpec, Device, LAUNCHER, Missing, Store, Upper};
 
+use crate::distinct::extend;
 use crate::property::{Command, Property, Value};
 use crate::validate::root::names_image;
 use crate::wanted::Wanted;
@@ -38,8 +39,8 @@ pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
         let names = wanted.spec.pass_environment.clone();
         properties.push(Property::new("PassEnvironment", Value::List(names)));
     }
-    for property in devices_of(&wanted.spec) {
-        merge(&mut properties, property);
+    if let Some(devices) = devices_of(&wanted.spec) {
+        merge(&mut properties, devices);
     }
     for property in &wanted.properties {
         merge(&mut properties, property.clone());
@@ -136,22 +137,22 @@ fn boot_command(name: &str) -> Command {
 }
 
 /// What a unit has to allow beside the pseudo devices: those that the container gets, and those that its image needs.
-pub fn devices_of(spec: &ContainerSpec) -> Vec<Property> {
-    let mut rules: Vec<Property> = spec.devices.iter().map(device_rule).collect();
+pub fn devices_of(spec: &ContainerSpec) -> Option<Property> {
+    let mut rules: Vec<_> = spec.devices.iter().map(device_rule).collect();
     if spec.root.path.as_deref().is_some_and(names_image) {
-        rules.push(Property::new("DeviceAllow", image_devices(spec)));
+        rules.extend(image_devices(spec));
     }
-    rules
+    (!rules.is_empty()).then(|| Property::new("DeviceAllow", Value::Pairs(rules)))
 }
 
 /// The launcher makes the node, which takes `m`; a container with private users could not.
-fn device_rule(device: &Device) -> Property {
+fn device_rule(device: &Device) -> (String, String) {
     let mut access = device.access.clone();
     if !access.contains('m') {
         access.push('m');
     }
     let node = device.source.to_string_lossy().into_owned();
-    Property::new("DeviceAllow", Value::Pairs(vec![(node, access)]))
+    (node, access)
 }
 
 /// Adds what the declaration says to the baseline.
@@ -176,16 +177,8 @@ fn setting(name: &str) -> &str {
     name.strip_suffix("Scale").unwrap_or(name)
 }
 
-fn extend<T: PartialEq>(old: &mut Vec<T>, new: Vec<T>) {
-    for item in new {
-        if !old.contains(&item) {
-            old.push(item);
-        }
-    }
-}
-
 /// What the launcher needs to mount a disk image. A container cannot make nodes for them, so it gains nothing.
-fn image_devices(spec: &ContainerSpec) -> Value {
+fn image_devices(spec: &ContainerSpec) -> Vec<(String, String)> {
     let mut devices = vec![
         ("/dev/loop-control".to_owned(), "rw".to_owned()),
         ("block-loop".to_owned(), "rw".to_owned()),
@@ -199,7 +192,7 @@ fn image_devices(spec: &ContainerSpec) -> Value {
     {
         devices.push((path.to_string_lossy().into_owned(), "rw".to_owned()));
     }
-    Value::Pairs(devices)
+    devices
 }
 
 /// Host paths whose mounts must be there first: the tree, its template, the layers of overlays, and every bind source that
@@ -219,21 +212,11 @@ fn mounts_for(spec: &ContainerSpec) -> Vec<String> {
         .map(|bind| bind.source.as_path());
     let stores = stores_for(spec);
     let stores = stores.iter().map(PathBuf::as_path);
-    let mut paths = Vec::new();
     let root = [spec.root.path.as_deref(), spec.root.template.as_deref()];
-    for path in root
-        .into_iter()
-        .flatten()
-        .chain(layers)
-        .chain(sources)
-        .chain(stores)
-    {
-        if let Some(path) = plain_ancestor(path)
-            && !paths.contains(&path)
-        {
-            paths.push(path);
-        }
-    }
+    let all = root.into_iter().flatten();
+    let all = all.chain(layers).chain(sources).chain(stores);
+    let mut paths = Vec::new();
+    extend(&mut paths, all.filter_map(plain_ancestor));
     paths
 }
 

@@ -1,10 +1,13 @@
 //! `Adapt=`, `Mask=` and `Unmask=`.
 
+use std::collections::HashMap;
+
 use skep_spec::Adapt;
 
 use super::{At, Reader};
 use crate::declaration::value::boolean;
 use crate::declaration::words;
+use crate::distinct;
 use crate::problem::quoted;
 
 /// Longest name of a unit.
@@ -14,9 +17,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Adapt {
     let enabled = reader.scalar("Adapt", boolean);
     let mask = reader.list("Mask", names);
     let unmask = reader.list("Unmask", names);
+    let mut masked = HashMap::new();
+    for at in &mask {
+        masked.entry(service(&at.value)).or_insert(at);
+    }
     for At { value, origin } in &unmask {
-        let same = |other: &&At<String>| service(&other.value) == service(value);
-        if let Some(other) = mask.iter().find(same) {
+        if let Some(other) = masked.get(service(value)) {
             let (first, second, key) = if other.origin < *origin {
                 (other.origin, *origin, "Unmask")
             } else {
@@ -34,9 +40,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Adapt {
     }
     Adapt {
         enabled: enabled.is_none_or(|at| at.value),
-        mask: mask.into_iter().map(|at| at.value).collect(),
-        unmask: unmask.into_iter().map(|at| at.value).collect(),
+        mask: values(mask),
+        unmask: values(unmask),
     }
+}
+
+fn values(names: Vec<At<String>>) -> Vec<String> {
+    let mut all = Vec::new();
+    distinct::extend(&mut all, names.into_iter().map(|at| at.value));
+    all
 }
 
 /// A name without its suffix means a service.

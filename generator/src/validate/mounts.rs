@@ -1,5 +1,6 @@
 //! `Bind=`, `BindReadOnly=` and `TemporaryFileSystem=`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use skep_spec::{Bind, Missing, Overlay, Tmpfs, Users};
@@ -100,16 +101,21 @@ fn check_targets(
         }
     }
     // Mounted in this order, whatever their paths: what comes later hides what is below its place.
+    let after_overlays = bound_or_overlaid(binds, &[]);
+    let after_temporary = bound_or_overlaid(binds, overlays);
     let fresh = temporary
         .iter()
         .map(|at| (at.value.target.as_path(), "TemporaryFileSystem", at.origin));
     for (hidden, key, origin) in fresh.chain(overlaid.clone()) {
-        let later = bound_or_overlaid(binds, overlays, key == "TemporaryFileSystem");
-        if let Some((target, what, first)) = later
-            .into_iter()
-            .find(|(target, _, _)| *target != hidden && hidden.starts_with(target))
-        {
-            let place = reader.problems.place(first);
+        let later = if key == "TemporaryFileSystem" {
+            &after_temporary
+        } else {
+            &after_overlays
+        };
+        let above = hidden.ancestors().skip(1);
+        let hiding = |target| later.get(target).map(|(what, first)| (target, what, first));
+        if let Some((target, what, first)) = above.into_iter().find_map(hiding) {
+            let place = reader.problems.place(*first);
             let target = target.display();
             let message =
                 || format!("hidden by the {what} on {target} at {place}, which is mounted later");
@@ -118,20 +124,18 @@ fn check_targets(
     }
 }
 
-/// What is mounted after the temporary file systems, or else after the overlays.
+/// What is mounted after the temporary file systems or, without `overlays`, after those: by its place.
 fn bound_or_overlaid<'a>(
     binds: &'a [(&str, At<Written>)],
     overlays: &'a [(&str, At<Overlay>)],
-    overlaid: bool,
-) -> Vec<(&'a Path, &'static str, Origin)> {
+) -> HashMap<&'a Path, (&'static str, Origin)> {
     let binds = binds
         .iter()
-        .map(|(_, at)| (at.value.bind.target.as_path(), "bind", at.origin));
+        .map(|(_, at)| (at.value.bind.target.as_path(), ("bind", at.origin)));
     let overlays = overlays
         .iter()
-        .filter(|_| overlaid)
-        .map(|(_, at)| (at.value.target.as_path(), "overlay", at.origin));
-    binds.chain(overlays).collect()
+        .map(|(_, at)| (at.value.target.as_path(), ("overlay", at.origin)));
+    overlays.chain(binds).collect()
 }
 
 /// Says where a guest would delete what it finds old.

@@ -1,5 +1,7 @@
 //! `Device=`, `Capability=`, `DropCapability=`, `NoNewPrivileges=` and `SystemCallFilter=`.
 
+use std::collections::HashMap;
+
 use skep_spec::{CAPABILITIES, Device, Privileges, SystemCalls};
 
 use super::Reader;
@@ -16,22 +18,25 @@ pub(super) struct Read {
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let devices = reader.list("Device", |text| Ok(vec![device::passed(text)?]));
-    for (index, at) in devices.iter().enumerate() {
+    let mut made = HashMap::new();
+    for at in &devices {
         let target = &at.value.target;
-        if let Some(first) = devices[..index]
-            .iter()
-            .find(|other| other.value.target == *target)
-        {
-            let place = reader.problems.place(first.origin);
+        let first = *made.entry(target).or_insert(at.origin);
+        if first != at.origin {
+            let place = reader.problems.place(first);
             let message = || format!("{} is made at {place} already", target.display());
             reader.problems.error(at.origin, Some("Device"), message);
         }
     }
     let kept = reader.list("Capability", capabilities);
     let dropped = reader.list("DropCapability", capabilities);
+    let mut keeps = HashMap::new();
+    for at in &kept {
+        keeps.entry(at.value.as_str()).or_insert(at.origin);
+    }
     for at in &dropped {
-        if let Some(first) = kept.iter().find(|other| other.value == at.value) {
-            let place = reader.problems.place(first.origin);
+        if let Some(first) = keeps.get(at.value.as_str()) {
+            let place = reader.problems.place(*first);
             let message = || format!("{} is kept at {place}", at.value);
             reader
                 .problems

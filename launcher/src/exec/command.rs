@@ -10,7 +10,7 @@ use nix::unistd::{
     setsid,
 };
 
-use crate::exec::guest::{open_console, redirect, refuse_orphan, reset_process};
+use crate::exec::guest::{open_console, redirect, reset_process};
 use crate::exec::limits::{drop_rest, limit};
 use crate::exec::program::Program;
 use crate::exec::{Stdio, init};
@@ -41,7 +41,7 @@ pub(super) fn run(
         match clone3(0, None).at("clone", "command")? {
             Side::Parent(child) => {
                 set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
-                refuse_orphan(channel)?;
+                channel.refuse_orphan()?;
                 return init::run(child);
             }
             Side::Child => {}
@@ -57,7 +57,7 @@ pub(super) fn run(
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
     if command.first == First::Command {
-        refuse_orphan(channel)?;
+        channel.refuse_orphan()?;
     }
     chdir(&command.directory)
         .at("enter", command.directory.display())

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
@@ -86,22 +85,12 @@ fn become_init(plan: &LaunchPlan, channel: &Channel) -> Result<Infallible, StepE
     reset_process()?;
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
-    refuse_orphan(channel)?;
+    channel.refuse_orphan()?;
     limit(&plan.limits)?;
     drop_rest(&plan.limits, 0)?;
     // The barrier socket is close-on-exec already; all else that may be open is now, too.
     cloexec_from(3).at("close", "descriptors")?;
     exec_init(&plan.init)
-}
-
-/// A supervisor that died before it was watched cannot end this process any more. There is no other way to see that: the
-/// parent of a PID namespace's first process is always 0.
-pub(super) fn refuse_orphan(channel: &Channel) -> Result<(), StepError> {
-    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::ZERO).at("look at", "the supervisor")? {
-        0 => Ok(()),
-        _ => Err(StepError::new("the supervisor is gone", "")),
-    }
 }
 
 fn take_ids() -> Result<(), StepError> {

@@ -108,6 +108,7 @@ fn become_command(
     drop_to(request.user, limits)?;
     // After the last change of ids, which clears it.
     set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
+    channel.refuse_orphan()?;
     enter_directory(request)?;
     cloexec_from(3).at("close", "descriptors")?;
     execute(request, with_terminal)

@@ -4,13 +4,14 @@
 //! builder left. A change of the host's file is noticed in its directory, and in that of the file that a link leads to: it
 //! may be written, replaced, removed or appear.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
@@ -27,6 +28,8 @@ const HOPS: usize = 8;
 pub struct Names {
     files: RefCell<Vec<Followed>>,
     watch: Option<Inotify>,
+    /// Whether it was told that there are too few watches.
+    short: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -51,17 +54,13 @@ impl Names {
             None
         } else {
             Inotify::init(flags)
-                .inspect_err(|errno| {
-                    crate::log::line(format_args!(
-                        "changes of the host's /etc/resolv.conf and its like are not followed: {}; raise fs.inotify.max_user_instances",
-                        errno.desc().to_lowercase()
-                    ));
-                })
+                .inspect_err(|errno| not_followed(*errno, "max_user_instances"))
                 .ok()
         };
         let names = Names {
             files: RefCell::new(files),
             watch,
+            short: Cell::new(false),
         };
         names.update();
         names
@@ -98,8 +97,13 @@ impl Names {
             | AddWatchFlags::IN_MOVE
             | AddWatchFlags::IN_ONLYDIR;
         if let Some(watch) = &self.watch {
-            // Gone again, or no watch left: as if it had not been there.
-            let _ = watch.add_watch(directory, flags);
+            match watch.add_watch(directory, flags) {
+                Err(Errno::ENOSPC) if !self.short.replace(true) => {
+                    not_followed(Errno::ENOSPC, "max_user_watches");
+                }
+                // Gone again is as if it had not been there.
+                _ => {}
+            }
         }
     }
 }
@@ -116,6 +120,13 @@ impl Followed {
             self.content = content;
         }
     }
+}
+
+fn not_followed(errno: Errno, sysctl: &str) {
+    let why = errno.desc().to_lowercase();
+    crate::log::line(format_args!(
+        "changes of the host's /etc/resolv.conf and its like are not followed: {why}; raise fs.inotify.{sysctl}"
+    ));
 }
 
 /// The host's file; nothing when there is none, but `localhost` is always found.

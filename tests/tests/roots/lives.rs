@@ -135,3 +135,40 @@ pub(super) fn locked(host: &Host) -> Result<()> {
         judged
     })
 }
+
+/// A look at an image that was not unmounted cleanly writes nothing to it, on a device that would take it.
+pub(super) fn looked(host: &Host) -> Result<()> {
+    // Copied while it is mounted and has just been written to: with a journal that is to be replayed.
+    let make = format!(
+        "{IMAGES}
+         mkdir mnt; mount -o loop bb.raw mnt; echo journalled >mnt/root/late; sync -f mnt
+         cp bb.raw dirty.raw; umount mnt; rmdir mnt
+         dumpe2fs -h dirty.raw 2>/dev/null | grep -q needs_recovery"
+    );
+    with(host, &make, || {
+        let node = host
+            .sh(&format!("losetup --find --show {PLACE}/dirty.raw"))?
+            .ok()?;
+        let judged = look_at(host, &node);
+        host.exec(["losetup", "--detach", &node])?.ok()?;
+        judged
+    })
+}
+
+fn look_at(host: &Host, node: &str) -> Result<()> {
+    let sum = format!("sync; sha256sum <{PLACE}/dirty.raw");
+    let before = host.sh(&sum)?.ok()?;
+    let text = format!("[Container]\nRoot={node}\n");
+    let guest = Guest::declare(host, "image-look", &text)?;
+    let shown = host.exec(["skep", "show", "image-look"])?.ok()?;
+    ensure!(shown.contains("busybox"), "{shown}");
+    ensure!(host.sh(&sum)?.ok()? == before, "the look has written");
+    guest.systemctl("start")?;
+    prints(&guest, "cat /root/late", "journalled")?;
+    // Shares the mounted file system.
+    host.exec(["skep", "show", "image-look"])?.ok()?;
+    sh(&guest, "echo more >/root/more")?;
+    guest.finish()?;
+    ensure!(host.sh(&sum)?.ok()? != before, "nothing was replayed");
+    Ok(())
+}

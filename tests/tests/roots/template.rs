@@ -33,6 +33,11 @@ pub(super) fn once(host: &Host) -> Result<()> {
         prints(&guest, "cat /root/kept", "kept")?;
         guest.finish()?;
         ensure!(left(host)?.is_empty());
+        // Its copy would be of no one moment.
+        let busy = started(host, "template-busy", &tree)?;
+        let copy = format!("[Container]\nRoot={PLACE}/other\nTemplate={PLACE}/new\n");
+        refused(host, "template", &copy, &["Template=", "/new is in use by"])?;
+        busy.finish()?;
         let missing = format!("[Container]\nRoot={PLACE}/other\nTemplate={PLACE}/none\n");
         refused(
             host,
