@@ -99,6 +99,8 @@ pub struct Registration {
     /// Whether a machine of that name was removed once already.
     cleared: bool,
     registered: bool,
+    /// Asked once more: machined may know this very machine.
+    renewing: bool,
 }
 
 impl Registration {
@@ -111,9 +113,21 @@ impl Registration {
             received: Vec::new(),
             cleared: false,
             registered: false,
+            renewing: false,
         };
         let asked = registration.ask(Way::Varlink) || registration.ask(Way::Bus);
         asked.then_some(registration)
+    }
+
+    /// Asks once more. True when there is a socket to be watched anew. A request that is still to be answered stands: the
+    /// machined that was just started answers it.
+    pub fn renew(&mut self) -> bool {
+        if self.stream.is_some() {
+            return false;
+        }
+        self.renewing = self.registered;
+        self.cleared = false;
+        self.ask(Way::Varlink) || self.ask(Way::Bus)
     }
 
     /// The socket on which the answer comes.
@@ -149,6 +163,7 @@ impl Registration {
                 self.registered = true;
                 false
             }
+            Answer::Exists if self.renewing => false,
             Answer::Exists if !self.cleared => {
                 self.cleared = true;
                 self.forget();

@@ -3,6 +3,7 @@
 //! `state` decides; this module turns descriptors into its events and its reactions into calls.
 
 pub mod console;
+pub mod extend;
 pub mod hearing;
 pub mod names;
 pub mod notify;
@@ -24,6 +25,7 @@ use crate::plan::LaunchPlan;
 use crate::register::{self, Registration, machine_name};
 use crate::step::{At, StepError};
 use crate::supervise::console::Console;
+use crate::supervise::extend::Extension;
 use crate::supervise::notify::Told;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
@@ -53,6 +55,7 @@ struct Supervisor<'a> {
     outcome: Option<Outcome>,
     /// When a status of the guest was passed on last.
     described: Instant,
+    extension: Extension,
 }
 
 /// Supervises `running` until its init has ended.
@@ -76,6 +79,7 @@ pub fn supervise(
         probe_at: None,
         outcome: None,
         described: Instant::now(),
+        extension: Extension::booting(),
     };
     let mut console = Console::new(running.console.as_fd())?;
     let epoll = watch(running, signals, &console)?;
@@ -105,6 +109,9 @@ pub fn supervise(
                 NAMES => running.names.changed(),
                 LEADER => supervisor.leader_ended()?,
                 _ => {}
+            }
+            if signals.register_requested() && supervisor.outcome.is_none() {
+                supervisor.register_again(&epoll);
             }
         }
         unread = unread && console.read();
@@ -183,6 +190,18 @@ impl Supervisor<'_> {
         self.await_machined(epoll);
     }
 
+    /// Another machined runs, which may not know what the one before it knew.
+    fn register_again(&mut self, epoll: &Epoll) {
+        match &mut self.registration {
+            None => self.register(epoll),
+            Some(registration) => {
+                if registration.renew() {
+                    self.await_machined(epoll);
+                }
+            }
+        }
+    }
+
     fn await_machined(&self, epoll: &Epoll) {
         if let Some(socket) = self.registration.as_ref().and_then(Registration::socket) {
             // Not watched, not heard: the container runs all the same.
@@ -212,7 +231,10 @@ impl Supervisor<'_> {
             match reaction {
                 Reaction::Ready => self.ready(),
                 Reaction::Status(text) => notify::tell(&format!("STATUS={text}")),
-                Reaction::Stopping => notify::tell("STOPPING=1\nSTATUS=Shutting down"),
+                Reaction::Stopping => {
+                    self.extension.stopping(self.started.elapsed());
+                    notify::tell("STOPPING=1\nSTATUS=Shutting down");
+                }
                 Reaction::Probe => self.probe(),
                 Reaction::ProbeAfter(wait) => self.probe_at = Some(Instant::now() + wait),
                 Reaction::Shutdown => self.signal(self.plan.init.kill_signal),
@@ -226,6 +248,7 @@ impl Supervisor<'_> {
     }
 
     fn ready(&mut self) {
+        self.extension.ready();
         let os = self.plan.os.as_deref().unwrap_or(&self.plan.name);
         let (kind, pid) = (self.plan.init.kind, self.running.leader.pid);
         notify::tell(&format!(
@@ -262,6 +285,13 @@ impl Supervisor<'_> {
         for told in notify::receive(self.running.notify.as_fd(), self.running.leader.pid) {
             match told {
                 Told::Ready => self.feed(Event::Ready),
+                Told::Extend(wanted) => {
+                    let granted = self.extension.extend(wanted, self.started.elapsed());
+                    if let Some(more) = granted {
+                        let more = more.as_micros();
+                        notify::tell(&format!("EXTEND_TIMEOUT_USEC={more}"));
+                    }
+                }
                 // The host's systemd reads each of them, so the guest does not set the pace.
                 Told::Status(_) if self.described.elapsed() < STATUS_PAUSE => {}
                 Told::Status(text) => {

@@ -1,5 +1,10 @@
 //! What systemd-machined knows of our containers, and what its tools do with them.
 
+#[path = "machined/beside.rs"]
+mod beside;
+#[path = "machined/checks.rs"]
+mod checks;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
@@ -21,6 +26,7 @@ type Test = fn(&Host) -> Result<()>;
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
         ("registers", registers),
+        ("beside_nspawn", beside::nspawn),
         ("tools", tools),
         ("signals", signals),
         ("restarts_of_machined", restarts),

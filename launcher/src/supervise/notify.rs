@@ -1,6 +1,6 @@
 //! The notify protocol, sd_notify(3): from the guest's init, and to the host's systemd.
 //!
-//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1` and `STATUS=` count.
+//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1`, `STATUS=` and `EXTEND_TIMEOUT_USEC=` count.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -21,6 +21,8 @@ pub enum Told {
     Ready,
     /// A line about itself, made printable.
     Status(String),
+    /// It takes longer to boot or to stop: by so much from now on.
+    Extend(Duration),
 }
 
 /// Messages of one turn: any process of the guest may write to the socket, without end.
@@ -46,22 +48,27 @@ pub fn receive(socket: BorrowedFd, leader: Pid) -> Vec<Told> {
             })
         });
         let length = message.bytes;
-        if sender == Some(leader.as_raw())
-            && let Some(told) = parse(&String::from_utf8_lossy(&bytes[..length]))
-        {
-            all.push(told);
+        if sender == Some(leader.as_raw()) {
+            all.extend(parse(&String::from_utf8_lossy(&bytes[..length])));
         }
     }
     all
 }
 
 /// `READY=1` outweighs a status in the same message.
-fn parse(text: &str) -> Option<Told> {
+fn parse(text: &str) -> Vec<Told> {
+    let value = |key| text.lines().find_map(|line| line.strip_prefix(key));
+    let extended = value("EXTEND_TIMEOUT_USEC=").and_then(|usec| usec.parse().ok());
+    let mut all: Vec<_> = extended
+        .map(|usec| Told::Extend(Duration::from_micros(usec)))
+        .into_iter()
+        .collect();
     if text.lines().any(|line| line == "READY=1") {
-        return Some(Told::Ready);
+        all.push(Told::Ready);
+    } else if let Some(status) = value("STATUS=") {
+        all.push(Told::Status(printable(status, 200)));
     }
-    let status = text.lines().find_map(|line| line.strip_prefix("STATUS="))?;
-    Some(Told::Status(printable(status, 200)))
+    all
 }
 
 /// How long a message waits for a systemd that is busy, `READY=1` excepted: a unit would never become active without it.
@@ -90,12 +97,20 @@ mod tests {
 
     #[test]
     fn messages() {
+        let status = |text: &str| Told::Status(text.into());
+        let extend = |usec| Told::Extend(Duration::from_micros(usec));
         for (text, want) in [
-            ("STATUS=x\nREADY=1", Some(Told::Ready)),
-            ("READY=10", None),
-            ("STATUS=a\u{1b}[2Jb", Some(Told::Status("a[2Jb".into()))),
-            ("X_SYSTEMD_SIGNALS_LEVEL=2", None),
-            ("MAINPID=1", None),
+            ("STATUS=x\nREADY=1", vec![Told::Ready]),
+            ("READY=10", vec![]),
+            ("STATUS=a\u{1b}[2Jb", vec![status("a[2Jb")]),
+            ("X_SYSTEMD_SIGNALS_LEVEL=2", vec![]),
+            ("MAINPID=1", vec![]),
+            (
+                "STATUS=x\nEXTEND_TIMEOUT_USEC=7",
+                vec![extend(7), status("x")],
+            ),
+            ("EXTEND_TIMEOUT_USEC=18446744073709551616", vec![]),
+            ("EXTEND_TIMEOUT_USEC=-1", vec![]),
         ] {
             assert_eq!(parse(text), want, "{text}");
         }

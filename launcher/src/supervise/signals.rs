@@ -16,7 +16,14 @@ pub struct Signals {
     fd: SignalFd,
     /// The signal that asked for a stop last.
     stop: Cell<Option<i32>>,
+    /// Whether [`REGISTER`] has come.
+    register: Cell<bool>,
 }
+
+/// Has a container register with machined once more: skep-register.service sends it after each start of machined, which
+/// may have lost what it knew. One that does nothing to a process that does not expect it, such as this program in another
+/// version or before it supervises.
+pub const REGISTER: Signal = Signal::SIGURG;
 
 /// PID of the service manager.
 const MANAGER: u32 = 1;
@@ -27,9 +34,9 @@ pub fn is_stop(signal: i32) -> bool {
 }
 
 impl Signals {
-    /// Blocks SIGTERM, SIGINT and SIGCHLD from here on.
+    /// Blocks SIGTERM, SIGINT, SIGCHLD and [`REGISTER`] from here on.
     pub fn block() -> Result<Signals, StepError> {
-        Signals::of(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD])
+        Signals::of(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD, REGISTER])
     }
 
     /// Blocks these from here on.
@@ -41,6 +48,7 @@ impl Signals {
         Ok(Signals {
             fd,
             stop: Cell::new(None),
+            register: Cell::new(false),
         })
     }
 
@@ -71,11 +79,18 @@ impl Signals {
         let mut stop = None;
         while let Some(signal) = self.take()? {
             stop = stop.or(Some(signal).filter(|signal| is_stop(*signal)));
+            self.register
+                .set(self.register.get() || signal == REGISTER as i32);
         }
         if stop.is_some() {
             self.stop.set(stop);
         }
         Ok(stop.is_some())
+    }
+
+    /// Whether [`REGISTER`] was among what [`Signals::stop_requested`] took since this was asked last.
+    pub fn register_requested(&self) -> bool {
+        self.register.take()
     }
 
     /// The signal that the last [`Signals::stop_requested`] found.
@@ -95,6 +110,15 @@ mod tests {
     use nix::sys::signal::raise;
 
     use super::*;
+
+    #[test]
+    fn a_request_to_register_is_no_stop() {
+        let signals = Signals::block().unwrap();
+        raise(REGISTER).unwrap();
+        assert!(!signals.stop_requested().unwrap());
+        assert!(signals.register_requested());
+        assert!(!signals.register_requested());
+    }
 
     #[test]
     fn after_the_end_only_the_manager_counts() {

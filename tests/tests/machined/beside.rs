@@ -1,0 +1,183 @@
+//! The same tools on a container of ours and on one of systemd-nspawn@.service, of the same tree, on the same host. What
+//! works with one and not with the other is printed with its reason; a difference that nobody has declared is an error.
+
+use anyhow::{Context, Result, bail, ensure};
+use skep_tests::{
+    guest::Guest,
+    host::{Host, Os},
+};
+
+use super::checks::{Check, ENDING, RUNNING};
+use super::registered;
+
+/// Our machine and the other.
+const OURS: &str = "beside-skep";
+const THEIRS: &str = "beside-nspawn";
+
+/// Who can do what the other cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Better {
+    Ours,
+    Theirs,
+}
+
+/// A known difference: on which hosts, whose favour, and why.
+struct Difference {
+    check: &'static str,
+    hosts: &'static [Os],
+    better: Better,
+    reason: &'static str,
+}
+
+/// All of them.
+const DIFFERENCES: &[Difference] = &[];
+
+/// Runs a program on a terminal and waits for a line in what it writes.
+const PTY: &str = r#"
+import os, re, select, signal, sys, time
+pid, terminal = os.forkpty()
+if pid == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+said, end = b"", time.monotonic() + 10
+wanted = re.compile(sys.argv[1].encode(), re.M)
+while not wanted.search(said) and time.monotonic() < end:
+    if select.select([terminal], [], [], 0.2)[0]:
+        try:
+            some = os.read(terminal, 4096)
+        except OSError:
+            break
+        said += some
+        if not some:
+            break
+found = wanted.search(said)
+os.kill(pid, signal.SIGHUP)
+os.close(terminal)
+os.waitpid(pid, 0)
+sys.stdout.write(said.decode(errors="replace"))
+sys.exit(0 if found else 1)
+"#;
+
+/// What all scripts may use.
+const FUNCTIONS: &str = r#"
+wait_for() { for turn in $(seq 150); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done; echo "waited in vain: $*"; return 1; }
+state() { systemctl show -P ActiveState $u; }
+active() { [ $(state) = active ]; }
+gone() { [ $(state) = inactive ] && ! machinectl show $m; }
+ended() { wait_for gone; }
+running() { [ "$(systemctl -M $m is-system-running)" = running ]; }
+up() { wait_for running; }
+changed() { now=$(machinectl show -P Leader $m) && [ "$now" ] && [ "$now" != $1 ]; }
+another() { wait_for changed $1; }
+again() { systemctl start $u && up; }
+"#;
+
+/// The results of a check on ours and theirs; `Err` says what was printed.
+type Pair = (
+    &'static str,
+    std::result::Result<(), String>,
+    std::result::Result<(), String>,
+);
+
+pub(super) fn nspawn(host: &Host) -> Result<()> {
+    host.scratch_guest("debian-13", OURS)?;
+    let judged = host
+        .scratch_guest("debian-13", THEIRS)
+        .and_then(|()| both(host));
+    // The other's unit may have been started on our tree, which is one of the differences.
+    let cleaned = host.sh(&format!(
+        "systemctl stop systemd-nspawn@{THEIRS} systemd-nspawn@{OURS} 2>&1; \
+         systemctl reset-failed systemd-nspawn@{THEIRS} systemd-nspawn@{OURS} 2>/dev/null; rm -rf /run/beside"
+    ));
+    host.remove_guest(OURS)?;
+    host.remove_guest(THEIRS)?;
+    judged?;
+    cleaned.map(drop)
+}
+
+fn both(host: &Host) -> Result<()> {
+    let guest = Guest::declare(host, OURS, "[Container]\n")?;
+    host.sh("mkdir -p /run/beside")?.ok()?;
+    host.write("/run/beside/pty.py", PTY)?;
+    host.exec([
+        "systemctl",
+        "start",
+        &guest.unit(),
+        &format!("systemd-nspawn@{THEIRS}"),
+    ])?
+    .ok()?;
+    for machine in [OURS, THEIRS] {
+        registered(host, machine)?;
+        // An address that both have, without anything that assigns one.
+        host.sh(&format!(
+            "{FUNCTIONS} m={machine}; up && nsenter -n -t $(machinectl show -P Leader $m) ip address add 10.99.0.1/32 dev lo"
+        ))?
+        .ok()?;
+    }
+    let mut pairs = Vec::new();
+    for check in RUNNING.iter().chain(ENDING) {
+        pairs.push(on_both(host, &guest, check)?);
+    }
+    judge(host.os(), &pairs)?;
+    host.sh(&format!("systemctl stop systemd-nspawn@{THEIRS}"))?
+        .ok()?;
+    guest.finish()
+}
+
+/// Both at the same time: most of it is waiting.
+fn on_both(host: &Host, guest: &Guest<'_>, (name, script): &'static Check) -> Result<Pair> {
+    let on = |machine: &str, unit: &str| {
+        let script = format!(
+            "m={machine}; u={unit}; tree=/var/lib/machines/{machine}; tmp=/run/beside/{machine}; pty=/run/beside/pty.py; \
+             mkdir -p $tmp; {FUNCTIONS}{script}"
+        );
+        let done = host.exec(["timeout", "45", "sh", "-c", &script])?;
+        let said = format!("{}\n{}", done.stdout(), done.stderr());
+        Ok::<_, anyhow::Error>(match done.status() {
+            0 => Ok(()),
+            status => Err(format!("{said}\nexit status {status}")),
+        })
+    };
+    let unit = guest.unit();
+    let theirs = format!("systemd-nspawn@{THEIRS}.service");
+    std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| on(THEIRS, &theirs));
+        let ours = on(OURS, &unit);
+        match theirs.join() {
+            Ok(theirs) => Ok((*name, ours?, theirs?)),
+            Err(_) => bail!("{name}: panicked"),
+        }
+    })
+    .with_context(|| (*name).to_owned())
+}
+
+fn judge(os: Os, pairs: &[Pair]) -> Result<()> {
+    let mut wrong = Vec::new();
+    println!("{:<44} skep  nspawn", format!("on {os}"));
+    for (name, ours, theirs) in pairs {
+        let word = |result: &std::result::Result<(), String>| match result {
+            Ok(()) => "ok",
+            Err(_) => "no",
+        };
+        let known = DIFFERENCES
+            .iter()
+            .find(|one| one.check == *name && one.hosts.contains(&os));
+        let better = match (ours, theirs) {
+            (Ok(()), Err(_)) => Some(Better::Ours),
+            (Err(_), Ok(())) => Some(Better::Theirs),
+            _ => None,
+        };
+        let reason = known.map_or("", |known| known.reason);
+        println!("{name:<44} {:<5} {:<5} {reason}", word(ours), word(theirs));
+        if better != known.map(|known| known.better) {
+            let said = [ours, theirs].map(|result| result.clone().err().unwrap_or_default());
+            wrong.push(format!(
+                "{name}: better is {better:?}, declared {:?}\nours says: {}\ntheirs says: {}",
+                known.map(|known| known.better),
+                said[0],
+                said[1]
+            ));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    Ok(())
+}
