@@ -7,6 +7,7 @@ pub mod builder;
 mod command;
 mod explain;
 pub mod guest;
+pub mod idmap;
 mod init;
 pub mod limits;
 pub mod overlay;

@@ -1,8 +1,7 @@
 //! The stage process: a mount namespace of its own, owned by the initial user namespace, in which the container's tree is
 //! built. Mounts made here are locked for the guest, which later copies them into a namespace of its own.
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::libc;
 use nix::mount::{MsFlags, mount};
@@ -13,7 +12,7 @@ use skep_spec::{Namespace, Network};
 
 use crate::cgroup::Payload;
 use crate::exec::explain::explain_clone;
-use crate::exec::{Stdio, builder, guest, root};
+use crate::exec::{Stdio, builder, guest, idmap, root};
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
@@ -87,10 +86,11 @@ fn stage(
         &[guest.pidfd.as_fd()],
     )?;
     channel.expect(&Frame::Mapped)?;
-    let userns = user_namespace(plan, guest)?;
+    let userns = idmap::of_container(plan, guest)?;
     let userns = userns.as_ref().map(AsFd::as_fd);
     if plan.owns(Namespace::Mount) {
-        let root = root::attach(plan, tree, userns)?;
+        let of_tree = idmap::of_tree(plan)?;
+        let root = root::attach(plan, tree, of_tree.as_ref().map(AsFd::as_fd).or(userns))?;
         build(plan, guest, channel, || {
             builder::build(plan, userns, root, channel)
         })
@@ -117,17 +117,6 @@ fn namespaces(plan: &LaunchPlan) -> libc::c_int {
     ];
     let own = all.into_iter().filter(|(own, _)| *own);
     own.fold(0, |flags, (_, flag)| flags | flag)
-}
-
-/// The namespace through which the tree and the binds are mapped; none when ids are the host's.
-fn user_namespace(plan: &LaunchPlan, guest: &Child) -> Result<Option<OwnedFd>, StepError> {
-    if !plan.ids.picked() {
-        return Ok(None);
-    }
-    let path = format!("/proc/{}/ns/user", guest.pid);
-    File::open(&path)
-        .at("open", &path)
-        .map(|file| Some(file.into()))
 }
 
 /// Joins the guest's other namespaces and builds there, in a child: a PID namespace takes effect for children only.

@@ -42,6 +42,11 @@ impl Ids {
         format!("0 {} {ID_RANGE}\n", self.base)
     }
 
+    /// The same for the mount of the tree: root of the host has the first id there that no container has.
+    pub fn tree_map(&self) -> String {
+        format!("{}{ID_RANGE} 0 1\n", self.map_line())
+    }
+
     /// The host id of container id `id`.
     pub fn host(&self, id: u32) -> u32 {
         self.base + id
@@ -71,6 +76,7 @@ mod tests {
     fn maps() {
         let ids = Ids::of(Users::Private { base: 655_360 });
         assert_eq!(ids.map_line(), "0 655360 65536\n");
+        assert_eq!(ids.tree_map(), "0 655360 65536\n65536 0 1\n");
         assert_eq!(ids.host(5), 655_365);
         assert!(!Ids::of(Users::Host).namespace);
     }

@@ -14,23 +14,44 @@ use super::registered;
 const OURS: &str = "beside-skep";
 const THEIRS: &str = "beside-nspawn";
 
-/// Who can do what the other cannot.
+/// With whose machine something works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Better {
+enum Works {
+    Both,
     Ours,
     Theirs,
+    Neither,
 }
 
-/// A known difference: on which hosts, whose favour, and why.
+/// What does not work with both: on which hosts, with whose it does, and why.
 struct Difference {
     check: &'static str,
     hosts: &'static [Os],
-    better: Better,
+    works: Works,
     reason: &'static str,
 }
 
 /// All of them.
-const DIFFERENCES: &[Difference] = &[];
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        check: "machinectl start",
+        hosts: &Os::DEBIAN,
+        works: Works::Theirs,
+        reason: "bound to systemd-nspawn@.service: that one starts with the tree; use systemctl or skep start",
+    },
+    Difference {
+        check: "systemctl --user -M",
+        hosts: &Os::DEBIAN,
+        works: Works::Neither,
+        reason: "the tree has no bus for users",
+    },
+    Difference {
+        check: "machinectl bind",
+        hosts: &Os::DEBIAN,
+        works: Works::Neither,
+        reason: "machined refuses private users; use Bind=",
+    },
+];
 
 /// Runs a program on a terminal and waits for a line in what it writes.
 const PTY: &str = r#"
@@ -85,8 +106,8 @@ pub(super) fn nspawn(host: &Host) -> Result<()> {
         .and_then(|()| both(host));
     // The other's unit may have been started on our tree, which is one of the differences.
     let cleaned = host.sh(&format!(
-        "systemctl stop systemd-nspawn@{THEIRS} systemd-nspawn@{OURS} 2>&1; \
-         systemctl reset-failed systemd-nspawn@{THEIRS} systemd-nspawn@{OURS} 2>/dev/null; rm -rf /run/beside"
+        "rm -rf /run/beside; systemctl stop systemd-nspawn@{THEIRS} systemd-nspawn@{OURS}; \
+         systemctl reset-failed systemd-nspawn@{THEIRS} systemd-nspawn@{OURS} 2>/dev/null || :"
     ));
     host.remove_guest(OURS)?;
     host.remove_guest(THEIRS)?;
@@ -161,20 +182,20 @@ fn judge(os: Os, pairs: &[Pair]) -> Result<()> {
         let known = DIFFERENCES
             .iter()
             .find(|one| one.check == *name && one.hosts.contains(&os));
-        let better = match (ours, theirs) {
-            (Ok(()), Err(_)) => Some(Better::Ours),
-            (Err(_), Ok(())) => Some(Better::Theirs),
-            _ => None,
+        let works = match (ours, theirs) {
+            (Ok(()), Ok(())) => Works::Both,
+            (Ok(()), Err(_)) => Works::Ours,
+            (Err(_), Ok(())) => Works::Theirs,
+            (Err(_), Err(_)) => Works::Neither,
         };
+        let declared = known.map_or(Works::Both, |known| known.works);
         let reason = known.map_or("", |known| known.reason);
         println!("{name:<44} {:<5} {:<5} {reason}", word(ours), word(theirs));
-        if better != known.map(|known| known.better) {
-            let said = [ours, theirs].map(|result| result.clone().err().unwrap_or_default());
+        if works != declared {
+            let said = [ours, theirs].map(|result| result.as_ref().err().map_or("", |said| said));
             wrong.push(format!(
-                "{name}: better is {better:?}, declared {:?}\nours says: {}\ntheirs says: {}",
-                known.map(|known| known.better),
-                said[0],
-                said[1]
+                "{name}: works with {works:?}, declared is {declared:?}\nours says: {}\ntheirs says: {}",
+                said[0], said[1]
             ));
         }
     }
