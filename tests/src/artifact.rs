@@ -42,6 +42,23 @@ pub fn build() -> Result<PathBuf> {
     })
 }
 
+/// Builds the static program that attacks its container from inside; returns its path.
+pub fn payload() -> Result<PathBuf> {
+    // In a directory of its own: with the release profile of the product it would take as long as the product.
+    let directory = place::target()?.join("payload");
+    run(place::cargo()
+        .args(["rustc", "--quiet", "--package", "skep-payload"])
+        .arg("--target-dir")
+        .arg(&directory)
+        .args(["--", "-C", "target-feature=+crt-static"]))?;
+    let program = directory.join("debug/payload");
+    let image = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
+    if interpreter(&image) != Some(false) {
+        bail!("{} is not static", program.display());
+    }
+    Ok(program)
+}
+
 /// Makes the Debian package from a finished [`build`]; returns its path.
 pub fn package(built: &Path) -> Result<PathBuf> {
     tool::ensure_package_tools()?;

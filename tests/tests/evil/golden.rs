@@ -1,0 +1,36 @@
+//! What an attacking root may do all the same, and why. Everything else must be blocked.
+
+/// A probe that succeeds.
+#[derive(Debug)]
+pub(crate) struct Exception {
+    pub(crate) probe: &'static str,
+    /// Why it is no hole.
+    pub(crate) why: &'static str,
+}
+
+const fn exception(probe: &'static str, why: &'static str) -> Exception {
+    Exception { probe, why }
+}
+
+/// Probes there are at least: one that is lost must be missed.
+pub(crate) const AT_LEAST: usize = 245;
+
+/// With default settings.
+pub(crate) const ALLOWED: &[Exception] = &[
+    exception("cap-sys-admin", "over the container's own user namespace"),
+    exception("cap-sys-ptrace", "over the container's own processes"),
+    exception("cap-mknod", "the kernel makes no device node for it"),
+    exception("cap-lease", "on files of the container's own"),
+    exception("user-namespace", "sandboxes of services in the guest"),
+    exception("user-namespaces-without-end", "not bounded yet"),
+    exception("mount-namespace", "sandboxes of services in the guest"),
+    exception("set-namespace", "only namespaces that it owns"),
+    exception("trace-a-child", "debuggers; no process of the host is seen"),
+    exception("reboot-of-nonsense", "reboots the container"),
+    exception(
+        "mount-cgroup-v1",
+        "on hybrid hosts only, and its root owns nothing in there",
+    ),
+    exception("socket-packet", "on the container's own links"),
+    exception("socket-inet", "on the container's own links"),
+];
