@@ -1,6 +1,7 @@
 //! The notify protocol, sd_notify(3): from the guest's init, and to the host's systemd.
 //!
-//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1` and `STATUS=` count.
+//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1`,
+//! `STOPPING=1` and `STATUS=` count.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -19,6 +20,8 @@ use crate::log::printable;
 pub enum Told {
     /// It has reached its default target.
     Ready,
+    /// It shuts down.
+    Stopping,
     /// A line about itself, made printable.
     Status(String),
 }
@@ -55,10 +58,13 @@ pub fn receive(socket: BorrowedFd, leader: Pid) -> Vec<Told> {
     all
 }
 
-/// `READY=1` outweighs a status in the same message.
+/// `READY=1` and `STOPPING=1` outweigh a status in the same message.
 fn parse(text: &str) -> Option<Told> {
     if text.lines().any(|line| line == "READY=1") {
         return Some(Told::Ready);
+    }
+    if text.lines().any(|line| line == "STOPPING=1") {
+        return Some(Told::Stopping);
     }
     let status = text.lines().find_map(|line| line.strip_prefix("STATUS="))?;
     Some(Told::Status(printable(status, 200)))
@@ -95,6 +101,7 @@ mod tests {
             ("READY=10", None),
             ("STATUS=a\u{1b}[2Jb", Some(Told::Status("a[2Jb".into()))),
             ("X_SYSTEMD_SIGNALS_LEVEL=2", None),
+            ("STOPPING=1\nSTATUS=x", Some(Told::Stopping)),
             ("MAINPID=1", None),
         ] {
             assert_eq!(parse(text), want, "{text}");
