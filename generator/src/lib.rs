@@ -9,6 +9,7 @@ pub mod apply;
 pub mod cli;
 pub mod declaration;
 pub mod digest;
+pub mod ends;
 pub mod import;
 pub mod manager;
 pub mod name;
