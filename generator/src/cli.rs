@@ -294,7 +294,7 @@ fn dispatch(parsed: CommandLine) -> u8 {
         _ => parsed.root.as_deref(),
     };
     let takes_root = match &parsed.verb {
-        Verb::Check(_) | Verb::Cat(_) | Verb::Show(_) => true,
+        Verb::Check(_) | Verb::Cat(_) | Verb::Show(_) | Verb::Names => true,
         Verb::Apply(arguments) => arguments.dry_run,
         _ => false,
     };
