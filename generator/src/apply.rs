@@ -23,6 +23,7 @@ use serde::Serialize;
 use skep_spec::SpecFile;
 use thiserror::Error;
 
+use crate::ends;
 use crate::manager::{self, Systemd};
 use crate::problem::Problem;
 use crate::ranges::Leases;
@@ -33,7 +34,7 @@ use crate::specfile::{SpecDirectory, Written};
 pub use boot::{Autostart, autostart};
 pub use collect::{Container, Declarations, Unit, collect};
 pub use layout::Layout;
-pub use observe::observe;
+pub use observe::{observe, world};
 pub use release::release;
 
 /// What to apply.
@@ -150,7 +151,7 @@ pub async fn apply(
     write_specs(&specs, &declarations, &world, &mut outcome);
     let carried_out =
         execute::execute(systemd, layout, &declarations, &world, &plan, &mut outcome).await;
-    sweep(&specs, &declarations, &world, &mut outcome);
+    sweep(&specs, layout, &declarations, &world, &mut outcome);
     for name in runs::sweep(layout) {
         // Its failure was nobody's to read; most have none.
         let _ = systemd.reset_failed(&crate::unit::run_name(&name)).await;
@@ -258,8 +259,14 @@ fn spec_change(name: &str, world: &World) -> SpecChange {
     }
 }
 
-/// Removes spec files of containers that are neither declared nor loaded.
-fn sweep(specs: &SpecDirectory, declarations: &Declarations, world: &World, outcome: &mut Outcome) {
+/// Removes what is left of containers that are neither declared nor loaded: spec files, and memories of their last boots.
+fn sweep(
+    specs: &SpecDirectory,
+    layout: &Layout,
+    declarations: &Declarations,
+    world: &World,
+    outcome: &mut Outcome,
+) {
     let released: BTreeMap<&str, bool> = outcome
         .actions
         .iter()
@@ -271,6 +278,7 @@ fn sweep(specs: &SpecDirectory, declarations: &Declarations, world: &World, outc
         .filter(|name| !released.get(name.as_str()).copied().unwrap_or(false));
     let declared = declarations.units().map(|(name, _)| name);
     let keep = loaded.chain(declared).cloned().collect();
+    ends::sweep(&layout.ends, &keep);
     if let Err(error) = specs.sweep(&keep) {
         outcome.notes.push(format!("old spec files: {error}"));
     }

@@ -10,6 +10,7 @@ mod enable;
 mod enter;
 mod import;
 mod jobs;
+mod journal;
 mod list;
 mod names;
 mod reason;
@@ -173,6 +174,9 @@ struct StatusArgs {
     /// Print as JSON
     #[arg(long)]
     json: bool,
+    /// Show that many of the last console lines
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(..=1000))]
+    lines: u32,
     /// Containers
     #[arg(value_name = "NAME", value_parser = container, required = true)]
     names: Vec<String>,
@@ -290,7 +294,7 @@ fn dispatch(parsed: CommandLine) -> u8 {
         _ => parsed.root.as_deref(),
     };
     let takes_root = match &parsed.verb {
-        Verb::Check(_) | Verb::Cat(_) | Verb::Show(_) => true,
+        Verb::Check(_) | Verb::Cat(_) | Verb::Show(_) | Verb::Names => true,
         Verb::Apply(arguments) => arguments.dry_run,
         _ => false,
     };

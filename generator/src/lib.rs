@@ -10,6 +10,7 @@ pub mod cli;
 pub mod declaration;
 pub mod digest;
 mod distinct;
+pub mod ends;
 pub mod import;
 pub mod manager;
 pub mod name;

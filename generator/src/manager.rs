@@ -26,7 +26,7 @@ pub use call::Verb;
 pub use error::BusError;
 pub use jobs::{Job, JobEnd, Jobs};
 pub use run::{Changes, RunState, Whom};
-pub use unit::{Listed, UnitState};
+pub use unit::{Listed, UnitState, Usage};
 
 use proxy::ManagerProxy;
 

@@ -75,7 +75,7 @@ fn complain(level: Level, text: &str) {
     for part in text.lines() {
         let part = escaped(part);
         // The journal reads sd-daemon(3) priorities; a terminal gets colour.
-        let colour = io::stderr().is_terminal() && wants_colour();
+        let colour = wants_colour(io::stderr().is_terminal());
         let _ = match (to_journal(), colour, level) {
             (true, _, Level::Error) => writeln!(err, "<3>{part}"),
             (true, _, Level::Warning) => writeln!(err, "<4>{part}"),
@@ -86,9 +86,25 @@ fn complain(level: Level, text: &str) {
     }
 }
 
-/// Whether the user leaves the choice to us: <https://no-color.org>.
-fn wants_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Whether colours go to a stream, which is a terminal or not.
+fn wants_colour(terminal: bool) -> bool {
+    let variable = |name| std::env::var(name).ok();
+    let (asked, none, term) = (
+        variable("SYSTEMD_COLORS"),
+        variable("NO_COLOR"),
+        variable("TERM"),
+    );
+    colour(asked.as_deref(), none.as_deref(), term.as_deref(), terminal)
+}
+
+/// `SYSTEMD_COLORS` decides, as for systemctl(1); then `NO_COLOR`, see <https://no-color.org>; then what the terminal can.
+fn colour(asked: Option<&str>, none: Option<&str>, term: Option<&str>, terminal: bool) -> bool {
+    match asked.map(str::to_ascii_lowercase).as_deref() {
+        Some("0" | "no" | "n" | "false" | "f" | "off") => return false,
+        Some("1" | "yes" | "y" | "true" | "t" | "on" | "16" | "256" | "24bit") => return true,
+        _ => {}
+    }
+    terminal && none.is_none_or(str::is_empty) && term.is_none_or(|term| term != "dumb")
 }
 
 fn to_journal() -> bool {
@@ -122,7 +138,7 @@ pub fn tinted(text: &str, tint: Tint) -> String {
         Tint::Yellow => "33",
         Tint::Plain => return text.to_owned(),
     };
-    match io::stdout().is_terminal() && wants_colour() {
+    match wants_colour(io::stdout().is_terminal()) {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),
     }
@@ -148,9 +164,70 @@ pub fn span(seconds: u64) -> String {
     }
 }
 
+/// A number of bytes in its largest unit, as systemctl(1) writes it.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
+    let (mut whole, mut tenth, mut unit) = (count, 0, "B");
+    for larger in UNITS {
+        if whole < 1024 {
+            break;
+        }
+        (tenth, whole, unit) = (whole % 1024 * 10 / 1024, whole / 1024, larger);
+    }
+    match tenth {
+        0 => format!("{whole}{unit}"),
+        tenth => format!("{whole}.{tenth}{unit}"),
+    }
+}
+
+/// A short span of time, to the millisecond below a minute.
+pub fn short_span(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1_000 => format!("{milliseconds}ms"),
+        1_000..60_000 => format!("{}.{:03}s", milliseconds / 1000, milliseconds % 1000),
+        _ => span(milliseconds / 1000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_and_short_spans() {
+        for (count, want) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1K"),
+            (1536, "1.5K"),
+            (35_861_299, "34.1M"),
+            (2 << 30, "2G"),
+            (u64::MAX, "15.9E"),
+        ] {
+            assert_eq!(bytes(count), want);
+        }
+        for (milliseconds, want) in [(7, "7ms"), (1234, "1.234s"), (61_000, "1min 1s")] {
+            assert_eq!(short_span(milliseconds), want);
+        }
+    }
+
+    #[test]
+    fn colours_are_for_those_who_want_them() {
+        for (asked, none, term, terminal, want) in [
+            (None, None, Some("xterm"), true, true),
+            (None, None, Some("xterm"), false, false),
+            (None, Some("1"), Some("xterm"), true, false),
+            (None, Some(""), Some("xterm"), true, true),
+            (None, None, Some("dumb"), true, false),
+            (Some("0"), None, Some("xterm"), true, false),
+            (Some("yes"), Some("1"), None, false, true),
+            (Some("256"), None, None, false, true),
+            (Some("?"), None, None, false, false),
+        ] {
+            let got = colour(asked, none, term, terminal);
+            assert_eq!(got, want, "{asked:?} {none:?} {term:?} {terminal}");
+        }
+    }
 
     #[test]
     fn json_holds_nothing_that_a_terminal_obeys() {

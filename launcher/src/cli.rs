@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use lexopt::{Arg, Parser, ValueExt};
-use skep_spec::{Content, LAUNCHER};
+use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile};
 
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
@@ -17,10 +19,13 @@ use crate::lock::TREES;
 use crate::prepare::{Prepared, prepare};
 use crate::run::{self, Keep};
 use crate::step::{At, StepError};
+use crate::store::GcRoot;
+use crate::supervise::describe::PREPARING;
+use crate::supervise::ends::Memory;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
-use crate::supervise::{notify, supervise};
+use crate::supervise::{Ending, notify, supervise};
 use crate::sys::fd::close_from;
 use crate::template::{self, Made};
 use crate::{cgroup, log};
@@ -171,6 +176,7 @@ fn parse_request(args: &mut Parser, shell: bool) -> Result<Request, lexopt::Erro
 }
 
 fn boot(path: &Path) -> Result<ExitCode, StepError> {
+    let begun = Instant::now();
     // systemd passes nothing above standard error; whoever else does must not reach the guest.
     close_from(3).at("close", "inherited descriptors")?;
     std::env::set_current_dir("/").at("enter", "/")?;
@@ -180,42 +186,62 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         Content::Boot(spec) => spec.clone(),
         Content::Refuse(problems) => return Ok(refuse(problems)),
     };
-    if let (Some(root), Some(template)) = (&spec.root.path, &spec.root.template)
-        && template::make(root, template, &signals, Path::new(TREES))? == Made::Stopped
+    let memory = Memory::begin(&file.name);
+    let mut held = None;
+    let mut ending = boot_once(file, &spec, &signals, begun, &mut held);
+    // Asked for after the last look of the supervisor: not to be lost in the next boot.
+    if let Ok(ending) = &mut ending
+        && ending.outcome == Outcome::Reboot
+        && signals.stop_requested_after_end()?
     {
-        return finish(Outcome::Stopped, path);
+        ending.outcome = Outcome::Stopped;
     }
-    notify::tell("STATUS=Setting up");
-    let Some(prepared) = prepare(file, &spec, Some(&signals))? else {
-        return finish(Outcome::Stopped, path);
+    memory.end(&ending);
+    finish(ending?.outcome, path)
+}
+
+/// What is kept until the process ends or executes itself anew: locks, and what keeps a store's collector away.
+type Held = Option<(Vec<OwnedFd>, Option<GcRoot>)>;
+
+/// From an empty unit to the end of the container.
+fn boot_once(
+    file: SpecFile,
+    spec: &ContainerSpec,
+    signals: &Signals,
+    begun: Instant,
+    held: &mut Held,
+) -> Result<Ending, StepError> {
+    if let (Some(root), Some(template)) = (&spec.root.path, &spec.root.template)
+        && template::make(root, template, signals, Path::new(TREES))? == Made::Stopped
+    {
+        return Ok(Outcome::Stopped.into());
+    }
+    notify::tell(&format!("STATUS={PREPARING}"));
+    let Some(prepared) = prepare(file, spec, Some(signals))? else {
+        return Ok(Outcome::Stopped.into());
     };
     let Prepared {
         file,
         host,
         tree,
         plan,
-        locks: _locks,
-        kept: _kept,
+        locks,
+        kept,
     } = prepared;
-    let outcome = {
-        let payload = cgroup::prepare(&host, plan.ids.host(0))?;
-        let launched = launch(&plan, &tree, &payload, &signals, Stdio::Console)?;
-        // From here on only the container's mounts keep an image busy.
-        drop(tree);
-        match launched {
-            Launched::Stopped => Outcome::Stopped,
-            Launched::Running(leader) => {
-                let running = Running::of(leader)?;
-                let publisher = Publisher::new(&plan, &file.id, running.leader.pid.as_raw())?;
-                supervise(&plan, &running, &signals, publisher)?
-            }
+    *held = Some((locks, kept));
+    let payload = cgroup::prepare(&host, plan.ids.host(0))?;
+    let launched = launch(&plan, &tree, &payload, signals, Stdio::Console)?;
+    // From here on only the container's mounts keep an image busy.
+    drop(tree);
+    match launched {
+        Launched::Stopped => Ok(Outcome::Stopped.into()),
+        Launched::Running(leader) => {
+            let mut running = Running::of(leader)?;
+            let leader = running.leader.pid.as_raw();
+            let publisher = Publisher::new(&plan, &file.id, leader, begun)?;
+            supervise(&plan, &mut running, signals, publisher)
         }
-    };
-    // Asked for after the last look of the supervisor: not to be lost in the next boot.
-    if outcome == Outcome::Reboot && signals.stop_requested_after_end()? {
-        return finish(Outcome::Stopped, path);
     }
-    finish(outcome, path)
 }
 
 fn refuse(problems: &[String]) -> ExitCode {

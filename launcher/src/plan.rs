@@ -56,6 +56,8 @@ pub struct LaunchPlan {
     pub init: Init,
     /// What its processes can have at most.
     pub limits: Limits,
+    /// Version of the init, where the tree says it.
+    pub init_version: Option<String>,
     /// `PRETTY_NAME=` of the tree.
     pub os: Option<String>,
     /// What of the tree's own services does not run, and why.
@@ -118,6 +120,7 @@ pub fn plan_launch(
             None => init::plan_init(spec, host, tree, &machine_id, environment),
         },
         limits: Limits::of(spec),
+        init_version: tree.init_version.clone(),
         os: tree.os.clone(),
         adaptation,
         shared: spec.shared.clone(),

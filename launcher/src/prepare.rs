@@ -101,6 +101,7 @@ fn look_and_plan(
                 command.argv.first().map(Into::into).unwrap_or_default(),
                 InitKind::Other,
             ),
+            init_version: None,
             os: None,
             machine_id: None,
             services: Services::default(),

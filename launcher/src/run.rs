@@ -10,6 +10,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -137,8 +138,9 @@ fn in_payload(prepared: &Prepared, payload: &Payload, signals: &Signals) -> Resu
                 .as_deref()
                 .map(|path| PidFile::write(path, leader.child.pid))
                 .transpose()?;
-            let mut publisher = Publisher::new(plan, &file.id, leader.child.pid.as_raw())?;
-            publisher.publish(true)?;
+            let leader_pid = leader.child.pid.as_raw();
+            let mut publisher = Publisher::new(plan, &file.id, leader_pid, Instant::now())?;
+            publisher.ready()?;
             announce(plan, &leader);
             let status = stay(plan, command, &leader, payload, outer, signals);
             drop(pid_file);

@@ -2,7 +2,10 @@
 //!
 //! `state` decides; this module turns descriptors into its events and its reactions into calls.
 
+pub mod addresses;
 pub mod console;
+pub mod describe;
+pub mod ends;
 pub mod extend;
 pub mod hearing;
 pub mod names;
@@ -24,6 +27,7 @@ use crate::exec::parent::Running;
 use crate::plan::LaunchPlan;
 use crate::register::{self, Registration, machine_name};
 use crate::step::{At, StepError};
+use crate::supervise::addresses::{Addresses, Look};
 use crate::supervise::console::Console;
 use crate::supervise::extend::Extension;
 use crate::supervise::notify::Told;
@@ -39,9 +43,32 @@ const NOTIFY: u64 = 3;
 const OUTPUT: u64 = 4;
 const MACHINED: u64 = 5;
 const NAMES: u64 = 6;
+const ADDRESSES: u64 = 7;
 
 /// Between two status texts of the guest.
 const STATUS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two looks at the container's addresses, which its root may change all the time.
+const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a boot ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Why.
+    pub outcome: Outcome,
+    /// Whether it had become ready.
+    pub ready: bool,
+}
+
+impl From<Outcome> for Ending {
+    /// Of a boot that never became ready.
+    fn from(outcome: Outcome) -> Ending {
+        Ending {
+            outcome,
+            ready: false,
+        }
+    }
+}
 
 struct Supervisor<'a> {
     plan: &'a LaunchPlan,
@@ -56,15 +83,22 @@ struct Supervisor<'a> {
     /// When a status of the guest was passed on last.
     described: Instant,
     extension: Extension,
+    ready: bool,
+    /// Until there are too many of them.
+    addresses: Option<Addresses>,
+    /// When to look at them.
+    look_at: Option<Instant>,
 }
 
 /// Supervises `running` until its init has ended.
 pub fn supervise(
     plan: &LaunchPlan,
-    running: &Running,
+    running: &mut Running,
     signals: &Signals,
     publisher: Publisher,
-) -> Result<Outcome, StepError> {
+) -> Result<Ending, StepError> {
+    let addresses = running.addresses.take();
+    let running = &*running;
     let mut supervisor = Supervisor {
         plan,
         running,
@@ -80,9 +114,13 @@ pub fn supervise(
         outcome: None,
         described: Instant::now(),
         extension: Extension::booting(),
+        ready: false,
+        addresses: addresses.and_then(|socket| Addresses::of(socket).ok()),
+        look_at: Some(Instant::now()),
     };
     let mut console = Console::new(running.console.as_fd())?;
     let epoll = watch(running, signals, &console)?;
+    supervisor.watch_addresses(&epoll);
     supervisor.started();
     supervisor.register(&epoll);
     // The console is edge-triggered: what one turn leaves is remembered here.
@@ -108,6 +146,7 @@ pub fn supervise(
                 MACHINED => supervisor.machined(&epoll),
                 NAMES => running.names.changed(),
                 LEADER => supervisor.leader_ended()?,
+                ADDRESSES => supervisor.addresses_changed(),
                 _ => {}
             }
             if signals.register_requested() && supervisor.outcome.is_none() {
@@ -119,14 +158,19 @@ pub fn supervise(
             supervisor.probe_at = None;
             supervisor.probe();
         }
+        if supervisor.look_at.is_some_and(|at| at <= Instant::now()) {
+            supervisor.look(&epoll);
+        }
     }
     console.finish();
     if let Some(registration) = supervisor.registration.take() {
         registration.end();
     }
-    supervisor
-        .outcome
-        .ok_or_else(|| StepError::new("supervision ended without an outcome", ""))
+    let ready = supervisor.ready;
+    match supervisor.outcome {
+        Some(outcome) => Ok(Ending { outcome, ready }),
+        None => Err(StepError::new("supervision ended without an outcome", "")),
+    }
 }
 
 /// The console is edge-triggered: without an open terminal a master reports hang-up all the time.
@@ -157,9 +201,8 @@ fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epol
 
 impl Supervisor<'_> {
     fn started(&mut self) {
-        let os = self.plan.os.as_deref().unwrap_or("the container");
-        notify::tell(&format!("STATUS=Booting {os}"));
-        if let Err(err) = self.publisher.publish(false) {
+        notify::tell(&format!("STATUS={}", describe::booting(self.plan)));
+        if let Err(err) = self.publisher.publish() {
             crate::log::line(err);
         }
         let name = &self.plan.name;
@@ -219,7 +262,7 @@ impl Supervisor<'_> {
         if unread {
             return EpollTimeout::ZERO;
         }
-        let Some(at) = self.probe_at else {
+        let Some(at) = self.probe_at.into_iter().chain(self.look_at).min() else {
             return EpollTimeout::NONE;
         };
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -230,10 +273,11 @@ impl Supervisor<'_> {
         for reaction in self.machine.next(event, self.started.elapsed()) {
             match reaction {
                 Reaction::Ready => self.ready(),
+                Reaction::Running => notify::tell(&format!("STATUS={}", self.description())),
                 Reaction::Status(text) => notify::tell(&format!("STATUS={text}")),
                 Reaction::Stopping => {
                     self.extension.stopping(self.started.elapsed());
-                    notify::tell("STOPPING=1\nSTATUS=Shutting down");
+                    notify::tell(&format!("STOPPING=1\nSTATUS={}", describe::ASKED));
                 }
                 Reaction::Probe => self.probe(),
                 Reaction::ProbeAfter(wait) => self.probe_at = Some(Instant::now() + wait),
@@ -248,14 +292,58 @@ impl Supervisor<'_> {
     }
 
     fn ready(&mut self) {
+        self.ready = true;
         self.extension.ready();
-        let os = self.plan.os.as_deref().unwrap_or(&self.plan.name);
-        let (kind, pid) = (self.plan.init.kind, self.running.leader.pid);
-        notify::tell(&format!(
-            "READY=1\nSTATUS=Running: {os}, {kind}, leader {pid}"
-        ));
-        if let Err(err) = self.publisher.publish(true) {
+        notify::tell(&format!("READY=1\nSTATUS={}", self.description()));
+        if let Err(err) = self.publisher.ready() {
             crate::log::line(err);
+        }
+    }
+
+    fn description(&self) -> String {
+        let leader = self.running.leader.pid.as_raw();
+        let addresses = self.addresses.as_ref().map_or(&[][..], Addresses::found);
+        describe::running(self.plan, leader, addresses)
+    }
+
+    /// One change wakes once, until the next look: the guest does not set the pace.
+    fn watch_addresses(&mut self, epoll: &Epoll) {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, ADDRESSES);
+        let watched = self
+            .addresses
+            .as_ref()
+            .is_some_and(|addresses| epoll.add(addresses.socket(), event).is_ok());
+        if !watched {
+            (self.addresses, self.look_at) = (None, None);
+        }
+    }
+
+    fn addresses_changed(&mut self) {
+        self.look_at = Some(Instant::now() + ADDRESS_PAUSE);
+    }
+
+    fn look(&mut self, epoll: &Epoll) {
+        self.look_at = None;
+        let Some(addresses) = &mut self.addresses else {
+            return;
+        };
+        let look = addresses.look();
+        if look == Look::TooMany {
+            // Those found so far stay.
+            let _ = epoll.delete(addresses.socket());
+        } else {
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
+            let mut event = EpollEvent::new(flags, ADDRESSES);
+            let _ = epoll.modify(addresses.socket(), &mut event);
+        }
+        if look == Look::Same {
+            return;
+        }
+        if let Err(err) = self.publisher.addresses(addresses.found()) {
+            crate::log::line(err);
+        }
+        if self.machine.is_running() {
+            notify::tell(&format!("STATUS={}", self.description()));
         }
     }
 
@@ -292,6 +380,7 @@ impl Supervisor<'_> {
                         notify::tell(&format!("EXTEND_TIMEOUT_USEC={more}"));
                     }
                 }
+                Told::Stopping => self.feed(Event::Leaving),
                 // The host's systemd reads each of them, so the guest does not set the pace.
                 Told::Status(_) if self.described.elapsed() < STATUS_PAUSE => {}
                 Told::Status(text) => {

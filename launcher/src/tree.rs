@@ -4,6 +4,7 @@
 //! and only up to a limit.
 
 pub mod services;
+mod version;
 
 use std::ffi::CString;
 use std::fs::File;
@@ -33,6 +34,8 @@ const FILE_LIMIT: u64 = 64 << 10;
 pub struct TreeFacts {
     /// The init: as it is executed, and what it is.
     pub init: (PathBuf, InitKind),
+    /// Version of the init, where its program says it.
+    pub init_version: Option<String>,
     /// `PRETTY_NAME=` of the tree's os-release.
     pub os: Option<String>,
     /// The tree's `/etc/machine-id`.
@@ -175,6 +178,7 @@ impl Tree {
         let (path, kind) = init;
         let services = Services::of(root, kind);
         TreeFacts {
+            init_version: version::of_init(root, &path, kind),
             init: (path, kind.run_by(services.runner)),
             services,
             os: os_release.and_then(|text| os_release_field(&text, "PRETTY_NAME")),
@@ -243,8 +247,14 @@ fn executable(root: BorrowedFd, path: &Path) -> nix::Result<String> {
 }
 
 fn read_text(root: BorrowedFd, path: &str) -> Option<String> {
+    let bytes = read_start(root, Path::new(path))?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The first [`FILE_LIMIT`] bytes of a regular file.
+fn read_start(root: BorrowedFd, path: &Path) -> Option<Vec<u8>> {
     // Looked at before it is opened: to open a device may already act on it, and a fifo would hold the start.
-    let found = open_in_root(root, Path::new(path), OFlag::O_PATH).ok()?;
+    let found = open_in_root(root, path, OFlag::O_PATH).ok()?;
     if fstat(&found).ok()?.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
@@ -253,5 +263,5 @@ fn read_text(root: BorrowedFd, path: &str) -> Option<String> {
         .take(FILE_LIMIT)
         .read_to_end(&mut bytes)
         .ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(bytes)
 }

@@ -15,6 +15,8 @@ pub struct Layout {
     pub runs: PathBuf,
     /// State files of running containers.
     pub states: PathBuf,
+    /// What supervisors remember of the last boots.
+    pub ends: PathBuf,
     /// What the last apply made.
     pub record: PathBuf,
     /// One apply at a time.
@@ -45,6 +47,7 @@ impl Layout {
             specs: PathBuf::from(skep_spec::SPEC_DIR),
             runs: PathBuf::from(runs::DIRECTORY),
             states: PathBuf::from(skep_spec::STATE_DIR),
+            ends: PathBuf::from(skep_spec::ENDS_DIR),
             record: PathBuf::from(record::PATH),
             lock: PathBuf::from("/run/skep/apply/lock"),
             leases: PathBuf::from(ranges::PATH),
@@ -69,6 +72,7 @@ impl Layout {
             specs: moved(&host.specs),
             runs: moved(&host.runs),
             states: moved(&host.states),
+            ends: moved(&host.ends),
             record: moved(&host.record),
             lock: moved(&host.lock),
             leases: moved(&host.leases),

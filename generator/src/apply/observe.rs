@@ -21,6 +21,17 @@ pub async fn observe(
     declarations: &Declarations,
     request: &Request,
 ) -> Result<World, BusError> {
+    let listed = systemd.list().await?;
+    Ok(world(&listed, layout, declarations, request))
+}
+
+/// The same for those who have listed the units.
+pub fn world(
+    listed: &[Listed],
+    layout: &Layout,
+    declarations: &Declarations,
+    request: &Request,
+) -> World {
     let mut world = World {
         declared: declarations.declared(),
         obstacles: obstacles(&layout.unit_files),
@@ -29,9 +40,9 @@ pub async fn observe(
         prune: request.prune,
         ..World::default()
     };
-    for unit in systemd.list().await? {
+    for unit in listed {
         if let Some(name) = container_of(&unit.name) {
-            if let Some(activity) = activity(&unit) {
+            if let Some(activity) = activity(unit) {
                 world.loaded.insert(name.to_owned(), Existing { activity });
             }
         } else if let Some(generation) = generation_of(&unit.name)
@@ -41,7 +52,7 @@ pub async fn observe(
         }
     }
     world.keepers.sort_unstable();
-    Ok(world)
+    world
 }
 
 /// The containers that a request names.
@@ -98,6 +109,7 @@ mod tests {
             name: "skep@web.service".into(),
             load: load.into(),
             active: active.into(),
+            sub: String::new(),
             job,
         };
         for (load, active, job, want) in [

@@ -7,16 +7,26 @@ use crate::report::{self, Tint};
 use super::view::{Survey, View, age};
 use super::{FAILED, OK};
 
-const HEADER: [&str; 7] = [
-    "NAME", "STATE", "LEADER", "INIT", "BASE", "SINCE", "PENDING",
+const COLUMNS: usize = 7;
+
+const HEADER: [&str; COLUMNS] = [
+    "NAME", "STATE", "INIT", "LEADER", "ADDRESS", "SINCE", "PENDING",
 ];
 
-/// Widths that columns shrink to when a line would not fit into 80 columns.
-const NARROW: [usize; 7] = [20, 12, 8, 8, 10, 9, 7];
+/// What fits into any terminal.
+const LINE: usize = 80;
+
+/// What columns may shrink to, the widest first, when a line would not fit; the others are never wide.
+const NARROW: [(usize, usize); 3] = [(NAME, 16), (ADDRESS, 15), (INIT, 8)];
+
+const NAME: usize = 0;
+const STATE: usize = 1;
+const INIT: usize = 2;
+const ADDRESS: usize = 4;
 
 /// `skep list`
 pub(super) fn list(layout: &Layout, json: bool) -> u8 {
-    match zbus::block_on(views(layout)) {
+    match zbus::block_on(views(layout, json)) {
         Ok(views) if json => report::json(&views),
         Ok(views) if views.is_empty() => report::note("no containers are declared"),
         Ok(views) => report::print(&table(&views)),
@@ -28,60 +38,63 @@ pub(super) fn list(layout: &Layout, json: bool) -> u8 {
     OK
 }
 
-async fn views(layout: &Layout) -> Result<Vec<View>, Failed> {
+async fn views(layout: &Layout, everything: bool) -> Result<Vec<View>, Failed> {
     let survey = Survey::take(layout).await?;
     let mut views = Vec::new();
     for name in survey.names() {
-        views.push(survey.brief(&name).await?);
+        views.push(match everything {
+            true => survey.view(&name).await?,
+            false => survey.brief(&name),
+        });
     }
     Ok(views)
 }
 
-fn row(view: &View) -> [String; 7] {
+fn row(view: &View) -> [String; COLUMNS] {
     let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let running = matches!(
-        view.state.as_str(),
-        "active" | "activating" | "deactivating" | "reloading"
-    );
     let pending = match view.pending.as_slice() {
         [] => None,
         [one] if one == "apply" || one == "removal" => Some(one.clone()),
         _ => Some("restart".to_owned()),
     };
+    let since = view.since.filter(|_| view.is_running());
     [
         view.name.clone(),
         view.state.clone(),
+        dash(view.init_and_version().as_deref().map(escaped)),
         dash(view.leader.map(|pid| pid.to_string())),
-        dash(view.init.as_deref().map(escaped)),
-        dash(view.base.map(|base| base.to_string())),
-        dash(
-            view.since
-                .filter(|_| running)
-                .map(|since| report::span(age(since))),
-        ),
+        dash(view.addresses.first().map(ToString::to_string)),
+        dash(since.map(|since| report::span(age(since)))),
         dash(pending),
     ]
 }
 
 /// A table whose lines fit into 80 columns.
 fn table(views: &[View]) -> String {
-    let rows: Vec<[String; 7]> = views.iter().map(row).collect();
+    let rows: Vec<[String; COLUMNS]> = views.iter().map(row).collect();
     let mut widths = HEADER.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    if widths.iter().sum::<usize>() + widths.len() - 1 > 80 {
-        for (width, narrow) in widths.iter_mut().zip(NARROW) {
-            *width = (*width).min(narrow);
-        }
-    }
+    shrink(&mut widths);
     let mut out = format_row(&HEADER.map(str::to_owned), &widths, Tint::Plain);
     for (row, view) in rows.iter().zip(views) {
         out.push_str(&format_row(row, &widths, tint(&view.state)));
     }
     out
+}
+
+/// Takes what is too much from the columns that can be narrow, always from the one that is furthest above its narrowest.
+fn shrink(widths: &mut [usize; COLUMNS]) {
+    while widths.iter().sum::<usize>() + COLUMNS - 1 > LINE {
+        let spare = |(column, least): &(usize, usize)| widths[*column].saturating_sub(*least);
+        match NARROW.iter().max_by_key(|narrow| spare(narrow)) {
+            Some(narrow) if spare(narrow) > 0 => widths[narrow.0] -= 1,
+            _ => return,
+        }
+    }
 }
 
 fn tint(state: &str) -> Tint {
@@ -93,58 +106,84 @@ fn tint(state: &str) -> Tint {
     }
 }
 
-fn format_row(cells: &[String; 7], widths: &[usize; 7], state: Tint) -> String {
+fn format_row(cells: &[String; COLUMNS], widths: &[usize; COLUMNS], state: Tint) -> String {
     let mut line = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let text = shortened(cell, *width);
         let gap = " ".repeat(width.saturating_sub(text.chars().count()) + 1);
-        line.push_str(&if column == 1 {
-            report::tinted(&text, state)
-        } else {
-            text
+        line.push_str(&match column {
+            STATE => report::tinted(&text, state),
+            _ => text,
         });
         line.push_str(&gap);
     }
     format!("{}\n", line.trim_end())
 }
 
+/// Names of a family differ at their ends, addresses too: what is too long is cut in the middle.
 fn shortened(cell: &str, width: usize) -> String {
-    if cell.chars().count() <= width {
+    let length = cell.chars().count();
+    if length <= width {
         return cell.to_owned();
     }
-    let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
-    format!("{kept}…")
+    let kept = width.saturating_sub(1);
+    let head: String = cell.chars().take(kept.div_ceil(2)).collect();
+    let tail: String = cell.chars().skip(length - kept / 2).collect();
+    format!("{head}…{tail}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn lines_fit_a_terminal() {
-        let long = View {
-            name: "n".repeat(64),
+    fn busy(name: &str, address: &str) -> View {
+        View {
+            name: name.into(),
             state: "deactivating".into(),
             leader: Some(4_194_304),
             init: Some("systemd\u{1b}[31m".into()),
-            base: Some(0x6FFF_0000),
+            init_version: Some("257.13~rc1".into()),
+            addresses: address.parse().into_iter().collect(),
             since: Some(1),
             pending: vec!["Restart=".into(), "container".into()],
             ..View::default()
-        };
-        let short = View {
+        }
+    }
+
+    #[test]
+    fn lines_fit_a_terminal() {
+        let long = busy(&"n".repeat(64), "fd00:1111:2222:3333:4444:5555:6666:7777");
+        let plain = View {
             name: "web".into(),
             state: "inactive".into(),
             ..View::default()
         };
-        for views in [vec![long], vec![short]] {
+        let instance = busy(
+            &format!("{}@{}", "t".repeat(64), "i".repeat(64)),
+            "10.255.255.255",
+        );
+        for views in [
+            vec![long, busy("a", "10.0.0.1")],
+            vec![plain],
+            vec![instance],
+        ] {
             let text = table(&views);
             assert!(
-                text.lines().all(|line| line.chars().count() <= 80),
+                text.lines().all(|line| line.chars().count() <= LINE),
                 "{text}"
             );
             assert!(!text.contains('\u{1b}'), "{text:?}");
         }
+    }
+
+    #[test]
+    fn names_of_a_family_stay_apart() {
+        let table = table(&[busy(&format!("{}-1", "n".repeat(60)), "10.0.0.1")]);
+        assert!(table.contains("nnn…nnn"), "{table}");
+        assert!(table.contains("n-1 deactivating"), "{table}");
+        assert_eq!(shortened("abcdefgh", 5), "ab…gh");
+        assert_eq!(shortened("abcdefgh", 1), "…");
+        assert_eq!(shortened("abc", 3), "abc");
     }
 
     #[test]

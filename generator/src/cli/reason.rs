@@ -1,11 +1,12 @@
 //! Why a container did not start: what `systemctl status` would say, and the end of its journal.
 
-use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::manager::UnitState;
 use crate::problem::escaped;
 use crate::unit::unit_name;
+
+use super::journal::last_lines;
 
 /// The reason as lines, the first one whole by itself.
 pub(super) fn reason(
@@ -22,7 +23,8 @@ pub(super) fn reason(
     {
         lines.push(format!("  {status}"));
     }
-    lines.extend(journal(name, since).iter().map(|line| format!("  {line}")));
+    let journal = last_lines(&unit_name(name), Some(since), 10);
+    lines.extend(journal.iter().map(|line| format!("  {}", escaped(line))));
     lines.join("\n")
 }
 
@@ -35,32 +37,5 @@ fn summary(end: &str, state: Option<&UnitState>) -> String {
         (_, Some(("exit-code", status))) => format!("exit status {status}"),
         (_, Some((result, _))) if !matches!(result, "" | "success") => result.to_owned(),
         (end, _) => end.to_owned(),
-    }
-}
-
-/// The last lines of the container's journal since the job was queued, or nothing where there is no journal.
-fn journal(name: &str, since: SystemTime) -> Vec<String> {
-    let unit = unit_name(name);
-    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let since = format!("--since=@{}", since.as_secs());
-    let output = Command::new("journalctl")
-        .args([
-            "-u",
-            &unit,
-            &since,
-            "-n",
-            "10",
-            "-o",
-            "cat",
-            "--no-pager",
-            "-q",
-        ])
-        .output();
-    match output {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .map(escaped)
-            .collect(),
-        _ => Vec::new(),
     }
 }

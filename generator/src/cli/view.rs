@@ -1,18 +1,27 @@
 //! Everything known about containers in one value, for `list` and `status`.
 
-use std::collections::BTreeSet;
+mod last;
+mod mounts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use skep_spec::{SpecFile, State, VERSION};
+use skep_spec::{Content, SpecFile, State, VERSION};
 
-use crate::apply::{Declarations, Failed, Layout, Request, collect, observe};
-use crate::manager::{Systemd, UnitState};
+use crate::apply::{Declarations, Failed, Layout, Request, collect, world};
+use crate::ends;
+use crate::manager::{Listed, Systemd, UnitState, Usage};
 use crate::problem::{Problem, shown};
-use crate::reconcile::{Action, Activity, Obstacle, Step, World, reconcile};
+use crate::reconcile::{Action, Obstacle, Step, World, reconcile};
 use crate::specfile::read_json;
-use crate::unit::unit_name;
+use crate::unit::{container_of, unit_name};
+
+use super::journal::last_lines;
+use last::{LastEnd, last_end};
+use mounts::MountView;
 
 /// One container.
 #[derive(Debug, Default, Serialize)]
@@ -28,14 +37,58 @@ pub(super) struct View {
     pub(super) wanted_by: Vec<String>,
     pub(super) leader: Option<u32>,
     pub(super) init: Option<String>,
+    pub(super) init_version: Option<String>,
     pub(super) os: Option<String>,
+    /// First id of the host that is the container's, of [`skep_spec::ID_RANGE`].
     pub(super) base: Option<u32>,
+    /// Of global scope, in a network namespace of its own.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) ready: Option<bool>,
-    /// Seconds since the epoch.
+    /// How long the start took, in milliseconds.
+    pub(super) boot_msec: Option<u64>,
+    /// Seconds since the epoch: start of this boot of the container, or the last change of the unit's state.
     pub(super) since: Option<u64>,
+    /// How often systemd has started it again by itself.
+    pub(super) restarts: Option<u32>,
+    pub(super) root: Option<String>,
+    /// What the container may do to its tree.
+    pub(super) access: Option<&'static str>,
+    /// As the next start makes them.
+    pub(super) mounts: Vec<MountView>,
+    pub(super) usage: Option<Usage>,
+    pub(super) last_end: Option<LastEnd>,
+    /// The last lines of its journal.
+    pub(super) console: Vec<String>,
     /// What waits for a restart or an apply.
     pub(super) pending: Vec<String>,
     pub(super) problems: Vec<Problem>,
+    /// Digest of the spec that it runs from.
+    #[serde(skip)]
+    pub(super) spec: Option<String>,
+}
+
+impl View {
+    /// Whether its unit runs, starts or stops.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(
+            self.state.as_str(),
+            "active" | "activating" | "deactivating" | "reloading"
+        )
+    }
+
+    /// Its init as far as it is known.
+    pub(super) fn init_and_version(&self) -> Option<String> {
+        let init = self.init.clone()?;
+        Some(match &self.init_version {
+            Some(version) => format!("{init} {version}"),
+            None => init,
+        })
+    }
+
+    /// Adds the last lines of its journal.
+    pub(super) fn add_console(&mut self, count: u32) {
+        self.console = last_lines(&self.unit, None, count);
+    }
 }
 
 /// All declared and loaded containers.
@@ -44,6 +97,8 @@ pub(super) struct Survey {
     layout: Layout,
     declarations: Declarations,
     world: World,
+    /// Units of containers, by container.
+    listed: BTreeMap<String, Listed>,
     actions: Vec<Action>,
 }
 
@@ -52,13 +107,16 @@ impl Survey {
     pub(super) async fn take(layout: &Layout) -> Result<Self, Failed> {
         let systemd = Systemd::connect().await?;
         let declarations = collect(&layout.root, systemd.version().await?, layout);
-        let world = observe(&systemd, layout, &declarations, &Request::default()).await?;
+        let listed = systemd.list().await?;
+        let world = world(&listed, layout, &declarations, &Request::default());
+        let of_container = |unit: Listed| Some((container_of(&unit.name)?.to_owned(), unit));
         let actions = reconcile(&world).actions;
         Ok(Self {
             systemd,
             layout: layout.clone(),
             declarations,
             world,
+            listed: listed.into_iter().filter_map(of_container).collect(),
             actions,
         })
     }
@@ -78,35 +136,42 @@ impl Survey {
         self.declarations.find(name).is_some() || self.world.loaded.contains_key(name)
     }
 
-    /// The same in short: of a unit that does not run, all there is to list is known already, and a thousand of them
-    /// shall not cost a thousand questions.
-    pub(super) async fn brief(&self, name: &str) -> Result<View, Failed> {
-        let quiet = self
-            .world
-            .loaded
-            .get(name)
-            .is_some_and(|unit| unit.activity == Activity::Inactive);
-        if !quiet {
-            return self.view(name).await;
-        }
+    /// What a list shows of one container: known already, for a thousand of them shall not cost a thousand questions.
+    pub(super) fn brief(&self, name: &str) -> View {
         let mut view = self.declared(name);
-        view.state = "inactive".to_owned();
-        view.sub = Some("dead".to_owned());
-        Ok(self.finish(view))
+        if let Some(unit) = self.listed(name) {
+            view.state.clone_from(&unit.active);
+            view.sub = Some(unit.sub.clone());
+        }
+        self.finish(view)
     }
 
-    /// Everything about one container.
+    /// Everything about one container, but its console.
     pub(super) async fn view(&self, name: &str) -> Result<View, Failed> {
         let mut view = self.declared(name);
-        if self.world.loaded.contains_key(name) {
+        let mut unit = None;
+        if self.listed(name).is_some() {
             match self.systemd.state(&view.unit).await {
-                Ok(unit) => fill_unit(&mut view, unit),
+                Ok(state) => unit = Some(state),
                 // It may have gone since it was listed.
                 Err(error) if error.is_answer() => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.finish(view))
+        if let Some(unit) = &unit {
+            fill_unit(&mut view, unit);
+        }
+        let mut view = self.finish(view);
+        let ends = ends::load(&self.layout.ends, name);
+        view.last_end = last_end(ends.as_ref(), unit.as_ref(), view.is_running());
+        Ok(view)
+    }
+
+    /// Its unit, when it is loaded.
+    fn listed(&self, name: &str) -> Option<&Listed> {
+        self.listed
+            .get(name)
+            .filter(|_| self.world.loaded.contains_key(name))
     }
 
     fn declared(&self, name: &str) -> View {
@@ -153,14 +218,29 @@ impl Survey {
         if let Some(state) = state {
             view.leader = Some(state.leader);
             view.init = Some(state.init);
+            view.init_version = state.init_version;
             view.os = state.os;
             view.base = state.base;
+            view.addresses = state.addresses;
             view.ready = Some(state.ready);
+            view.boot_msec = state.boot;
             view.since = Some(state.since);
-            let spec = self.layout.specs.join(format!("{}.json", view.name));
-            if read_json::<SpecFile>(&spec).is_some_and(|spec| spec.id != state.spec) {
-                view.pending.push("container".to_owned());
-            }
+            view.spec = Some(state.spec);
+        }
+        let path = self.layout.specs.join(format!("{}.json", view.name));
+        let spec = read_json::<SpecFile>(&path).filter(|spec| spec.version == VERSION);
+        let Some(spec) = spec else { return };
+        if view
+            .spec
+            .as_ref()
+            .is_some_and(|running| *running != spec.id)
+        {
+            view.pending.push("container".to_owned());
+        }
+        if let Content::Boot(container) = &spec.content {
+            let (root, access) = mounts::root(container);
+            (view.root, view.access) = (root, Some(access));
+            view.mounts = mounts::declared(container);
         }
     }
 
@@ -191,11 +271,14 @@ impl Survey {
     }
 }
 
-fn fill_unit(view: &mut View, unit: UnitState) {
-    view.state = unit.active;
-    view.sub = Some(unit.sub);
-    view.status = Some(unit.status).filter(|text| !text.is_empty());
-    view.result = Some(unit.result).filter(|text| !text.is_empty() && text != "success");
+fn fill_unit(view: &mut View, unit: &UnitState) {
+    let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    view.state.clone_from(&unit.active);
+    view.sub = Some(unit.sub.clone());
+    view.status = said(&unit.status);
+    view.result = said(&unit.result).filter(|text| text != "success");
+    view.restarts = Some(unit.restarts);
+    view.usage = Some(unit.usage);
     if unit.changed != 0 {
         view.since = Some(unit.changed / 1_000_000);
     }

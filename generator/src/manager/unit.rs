@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::Serialize;
 use zbus::{OwnedVariant, Variant};
 
 use super::proxy::{Row, UnitPropertiesProxy};
@@ -16,6 +17,8 @@ pub struct Listed {
     pub load: String,
     /// `active`, `inactive`, `failed`, `activating`, `deactivating` ...
     pub active: String,
+    /// `running`, `dead`, `start`, `stop-sigterm` ...
+    pub sub: String,
     /// Whether a job is queued or running.
     pub job: bool,
 }
@@ -26,6 +29,7 @@ impl From<Row> for Listed {
             name: row.0,
             load: row.2,
             active: row.3,
+            sub: row.4,
             job: row.7 != 0,
         }
     }
@@ -50,12 +54,41 @@ pub struct UnitState {
     pub status: String,
     /// `Result`
     pub result: String,
+    /// `ExecMainCode`: `CLD_EXITED`, `CLD_KILLED` or `CLD_DUMPED` of sigaction(2); 0 while it runs.
+    pub code: i32,
     /// `ExecMainStatus`
     pub exit: i32,
+    /// `ExecMainExitTimestamp`, microseconds since the epoch; 0 while it runs.
+    pub exited: u64,
+    /// `NRestarts`: how often systemd has started it again by itself.
+    pub restarts: u32,
+    /// What it uses.
+    pub usage: Usage,
     /// `MainPID`
     pub pid: u32,
     /// Units that refer to it, by kind of dependency.
     pub referrers: BTreeMap<String, Vec<String>>,
+}
+
+/// What a unit uses, as far as its cgroup tells: a controller may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// `MemoryCurrent`, bytes
+    pub memory: Option<u64>,
+    /// `MemoryPeak`, bytes; systemd 255 or later
+    pub memory_peak: Option<u64>,
+    /// `MemoryMax`, bytes; absent when there is no limit
+    pub memory_max: Option<u64>,
+    /// `TasksCurrent`
+    pub tasks: Option<u64>,
+    /// `TasksMax`; absent when there is no limit
+    pub tasks_max: Option<u64>,
+    /// `CPUUsageNSec`
+    pub cpu_nsec: Option<u64>,
+    /// `IPIngressBytes`
+    pub ip_in: Option<u64>,
+    /// `IPEgressBytes`
+    pub ip_out: Option<u64>,
 }
 
 /// Properties that name the units which refer to this one on purpose.
@@ -117,7 +150,11 @@ impl UnitState {
                 ("StateChangeTimestamp", Variant::U64(at)) => self.changed = *at,
                 ("StatusText", Variant::Str(text)) => self.status = text.to_string(),
                 ("Result", Variant::Str(text)) => self.result = text.to_string(),
+                ("ExecMainCode", Variant::I32(code)) => self.code = *code,
                 ("ExecMainStatus", Variant::I32(status)) => self.exit = *status,
+                ("ExecMainExitTimestamp", Variant::U64(at)) => self.exited = *at,
+                ("NRestarts", Variant::U32(times)) => self.restarts = *times,
+                (name, Variant::U64(number)) => self.usage.read(name, *number),
                 ("MainPID", Variant::U32(pid)) => self.pid = *pid,
                 (name, Variant::Array(units)) if REFERRERS.contains(&name) => {
                     let units: Vec<String> = units
@@ -131,6 +168,24 @@ impl UnitState {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+impl Usage {
+    /// The largest number stands for "not known" and for "no limit".
+    fn read(&mut self, name: &str, number: u64) {
+        let number = (number != u64::MAX).then_some(number);
+        match name {
+            "MemoryCurrent" => self.memory = number,
+            "MemoryPeak" => self.memory_peak = number,
+            "MemoryMax" => self.memory_max = number,
+            "TasksCurrent" => self.tasks = number,
+            "TasksMax" => self.tasks_max = number,
+            "CPUUsageNSec" => self.cpu_nsec = number,
+            "IPIngressBytes" => self.ip_in = number,
+            "IPEgressBytes" => self.ip_out = number,
+            _ => {}
         }
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub const SPEC_DIR: &str = "/run/skep/spec";
 
 /// Parent of the per-container runtime directories. systemd makes and removes `NAME/` below it (`RuntimeDirectory=`).
 pub const STATE_DIR: &str = "/run/skep/machine";
+
+/// Directory of what is remembered of a container's last boot, one `NAME.json` each, mode 0600.
+pub const ENDS_DIR: &str = "/run/skep/ended";
 
 /// The launcher binary that every unit's `ExecStart=` names.
 pub const LAUNCHER: &str = "/usr/libexec/skep/launcher";
@@ -434,6 +438,8 @@ pub struct State {
     pub leader_start: u64,
     /// Kind of init, e.g. `systemd`.
     pub init: String,
+    /// Version of the init, where the tree says it, e.g. `257`.
+    pub init_version: Option<String>,
     /// `PRETTY_NAME=` of the tree's os-release, when it has one.
     pub os: Option<String>,
     /// First host id, when the container has a private range.
@@ -444,8 +450,63 @@ pub struct State {
     pub system_calls: SystemCalls,
     /// Whether the container is ready.
     pub ready: bool,
+    /// Milliseconds from the start of the launcher to readiness; absent until then.
+    pub boot: Option<u64>,
+    /// Addresses of global scope in the container's own network namespace, IPv4 first; at most [`ADDRESSES`].
+    pub addresses: Vec<IpAddr>,
     /// Start of this boot of the container: seconds since the epoch.
     pub since: u64,
+}
+
+/// Most addresses of a container that are published.
+pub const ADDRESSES: usize = 16;
+
+/// What is remembered of a container across its boots, until it is no longer declared or the host reboots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ends {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// Container name.
+    pub name: String,
+    /// Start of the boot that has not ended yet: seconds since the epoch.
+    pub running: Option<u64>,
+    /// How the last one ended that did.
+    pub last: Option<Ended>,
+}
+
+/// How one boot of a container ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// Start of that boot: seconds since the epoch.
+    pub since: u64,
+    /// End of it, likewise; absent when nobody saw it.
+    pub at: Option<u64>,
+    /// Whether the container ever became ready.
+    pub ready: bool,
+    /// Why.
+    pub end: End,
+}
+
+/// Why a boot of a container ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum End {
+    /// It was asked to stop.
+    Stopped,
+    /// It powered itself off.
+    PoweredOff,
+    /// It rebooted itself.
+    Rebooted,
+    /// Its init exited with this status.
+    Exited(i32),
+    /// Its init was killed by this signal.
+    Killed(i32),
+    /// It could not be set up, for this reason.
+    NotSetUp(String),
+    /// The supervisor was killed before it could tell.
+    Lost,
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::plan::LaunchPlan;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
 use crate::streams::follow_size;
+use crate::supervise::addresses;
 use crate::sync::{Channel, Frame};
 use crate::sys::creds::AsOwner;
 use crate::sys::fd::open_in_root;
@@ -99,8 +100,11 @@ pub fn build(
     if plan.network == Network::Private {
         set_up_network()?;
     }
+    // Without it the container only shows no addresses.
+    let boots = plan.command.is_none() && plan.network != Network::Host;
+    let addresses = boots.then(addresses::open).and_then(Result::ok);
     enter(builder.targets.root.as_fd())?;
-    let built = [&builder.console, &builder.notify];
+    let built = [&builder.console, &builder.notify, &addresses];
     let built = built.into_iter().flatten().chain(&builder.followed);
     let built: Vec<_> = built.map(AsFd::as_fd).collect();
     channel.send(&Frame::Built, &built)

@@ -29,7 +29,7 @@ pub struct Leader {
     /// That process.
     pub child: Child,
     /// What the stage made for the supervisor: the console's master when there is a console, then the notify socket when
-    /// there is one.
+    /// there is one, then the socket for its addresses when it boots in a network namespace of its own.
     pub built: Vec<OwnedFd>,
     /// Files in the container that follow the host's.
     pub names: Names,
@@ -44,14 +44,17 @@ pub struct Running {
     pub console: OwnedFd,
     /// Socket on which it says that it is ready.
     pub notify: OwnedFd,
+    /// Socket that tells its addresses.
+    pub addresses: Option<OwnedFd>,
     /// Files in it that follow the host's.
     pub names: Names,
 }
 
 impl Running {
-    /// A container that boots has both.
+    /// A container that boots has a console and a notify socket.
     pub fn of(leader: Leader) -> Result<Running, StepError> {
-        let Ok([console, notify]) = <[OwnedFd; 2]>::try_from(leader.built) else {
+        let mut built = leader.built.into_iter();
+        let (Some(console), Some(notify)) = (built.next(), built.next()) else {
             return Err(StepError::new(
                 "the plan has no console or no notify socket",
                 "",
@@ -61,6 +64,7 @@ impl Running {
             leader: leader.child,
             console,
             notify,
+            addresses: built.next(),
             names: leader.names,
         })
     }

@@ -335,6 +335,7 @@ mod tests {
     fn plan(spec: &ContainerSpec) -> Vec<String> {
         let tree = TreeFacts {
             init: ("/init".into(), InitKind::Other),
+            init_version: None,
             os: None,
             machine_id: None,
             services: Services::default(),
@@ -398,6 +399,7 @@ mod tests {
             spec.root.access = access;
             let tree = TreeFacts {
                 init: ("/init".into(), kind),
+                init_version: None,
                 os: None,
                 machine_id: None,
                 services: Services::default(),

@@ -1,6 +1,7 @@
 //! The notify protocol, sd_notify(3): from the guest's init, and to the host's systemd.
 //!
-//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1`, `STATUS=` and `EXTEND_TIMEOUT_USEC=` count.
+//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1`, `STOPPING=1`,
+//! `STATUS=` and `EXTEND_TIMEOUT_USEC=` count.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -19,6 +20,8 @@ use crate::log::printable;
 pub enum Told {
     /// It has reached its default target.
     Ready,
+    /// It shuts down.
+    Stopping,
     /// A line about itself, made printable.
     Status(String),
     /// It takes longer to boot or to stop: by so much from now on.
@@ -55,16 +58,19 @@ pub fn receive(socket: BorrowedFd, leader: Pid) -> Vec<Told> {
     all
 }
 
-/// `READY=1` outweighs a status in the same message.
+/// `READY=1` and `STOPPING=1` outweigh a status in the same message.
 fn parse(text: &str) -> Vec<Told> {
+    let has = |line| text.lines().any(|is| is == line);
     let value = |key| text.lines().find_map(|line| line.strip_prefix(key));
     let extended = value("EXTEND_TIMEOUT_USEC=").and_then(|usec| usec.parse().ok());
     let mut all: Vec<_> = extended
         .map(|usec| Told::Extend(Duration::from_micros(usec)))
         .into_iter()
         .collect();
-    if text.lines().any(|line| line == "READY=1") {
+    if has("READY=1") {
         all.push(Told::Ready);
+    } else if has("STOPPING=1") {
+        all.push(Told::Stopping);
     } else if let Some(status) = value("STATUS=") {
         all.push(Told::Status(printable(status, 200)));
     }
@@ -104,6 +110,7 @@ mod tests {
             ("READY=10", vec![]),
             ("STATUS=a\u{1b}[2Jb", vec![status("a[2Jb")]),
             ("X_SYSTEMD_SIGNALS_LEVEL=2", vec![]),
+            ("STOPPING=1\nSTATUS=x", vec![Told::Stopping]),
             ("MAINPID=1", vec![]),
             (
                 "STATUS=x\nEXTEND_TIMEOUT_USEC=7",

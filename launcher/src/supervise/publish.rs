@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use skep_spec::{State, VERSION};
 
@@ -16,12 +17,18 @@ use crate::step::{At, StepError};
 #[derive(Debug)]
 pub struct Publisher {
     directory: PathBuf,
+    begun: Instant,
     state: State,
 }
 
 impl Publisher {
-    /// For the container of `plan`, started from spec `id`, with this leader.
-    pub fn new(plan: &LaunchPlan, id: &str, leader: i32) -> Result<Publisher, StepError> {
+    /// For the container of `plan`, started from spec `id`, with this leader. `begun`: when its start began.
+    pub fn new(
+        plan: &LaunchPlan,
+        id: &str,
+        leader: i32,
+        begun: Instant,
+    ) -> Result<Publisher, StepError> {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -35,22 +42,38 @@ impl Publisher {
                 Some(_) => "command".to_owned(),
                 None => plan.init.kind.to_string(),
             },
+            init_version: plan.init_version.clone(),
             os: plan.os.clone(),
             base: plan.ids.picked().then_some(plan.ids.base),
             no_new_privileges: plan.limits.no_new_privileges,
             system_calls: plan.limits.system_calls.clone(),
             ready: false,
+            boot: None,
+            addresses: Vec::new(),
             since,
         };
         Ok(Publisher {
             directory: state_dir(&plan.name),
+            begun,
             state,
         })
     }
 
+    /// Publishes that the container is ready.
+    pub fn ready(&mut self) -> Result<(), StepError> {
+        self.state.ready = true;
+        self.state.boot = u64::try_from(self.begun.elapsed().as_millis()).ok();
+        self.publish()
+    }
+
+    /// Publishes its addresses.
+    pub fn addresses(&mut self, addresses: &[IpAddr]) -> Result<(), StepError> {
+        self.state.addresses = addresses.to_vec();
+        self.publish()
+    }
+
     /// Replaces the file.
-    pub fn publish(&mut self, ready: bool) -> Result<(), StepError> {
-        self.state.ready = ready;
+    pub fn publish(&self) -> Result<(), StepError> {
         let text =
             serde_json::to_vec(&self.state).map_err(|err| StepError::new("write state", err))?;
         let (temporary, path) = (

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::supervise::describe::{ASKED, LEAVING};
+
 /// How long after a stop request an init of a kind that will hear may take to install its handlers.
 const HEARING_LIMIT: Duration = Duration::from_secs(4);
 
@@ -28,6 +30,8 @@ pub enum Event {
     Ready,
     /// The init describes itself.
     Status(String),
+    /// The init shuts down by itself.
+    Leaving,
     /// SIGTERM or SIGINT to the supervisor.
     StopRequested,
     /// Answer to [`Reaction::Probe`].
@@ -50,6 +54,8 @@ pub enum End {
 pub enum Reaction {
     /// Tell systemd that the container is ready.
     Ready,
+    /// Tell systemd that it runs.
+    Running,
     /// Tell systemd a status text.
     Status(String),
     /// Tell systemd that the container stops.
@@ -85,6 +91,8 @@ pub enum Outcome {
 enum Phase {
     Booting,
     Running,
+    /// Running, and shutting down by itself.
+    Leaving,
     Stopping {
         asked: Duration,
         /// Once the signal was sent: the pause before it is sent again.
@@ -113,6 +121,11 @@ impl Machine {
         }
     }
 
+    /// Whether the container is ready and nothing of it ends.
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
     /// The reactions to `event`, which happened `now` after the start.
     pub fn next(&mut self, event: Event, now: Duration) -> Vec<Reaction> {
         match (event, self.phase) {
@@ -123,7 +136,22 @@ impl Machine {
             (Event::Status(text), Phase::Booting) if self.announces => {
                 vec![Reaction::Status(format!("Booting: {text}"))]
             }
-            (Event::StopRequested, Phase::Booting | Phase::Running) => {
+            (Event::Status(text), Phase::Leaving) => {
+                vec![Reaction::Status(format!("{LEAVING}: {text}"))]
+            }
+            (Event::Status(text), Phase::Stopping { .. }) => {
+                vec![Reaction::Status(format!("{ASKED}: {text}"))]
+            }
+            (Event::Leaving, Phase::Running) => {
+                self.phase = Phase::Leaving;
+                vec![Reaction::Status(LEAVING.to_owned())]
+            }
+            // It only executed itself anew.
+            (Event::Ready, Phase::Leaving) => {
+                self.phase = Phase::Running;
+                vec![Reaction::Running]
+            }
+            (Event::StopRequested, Phase::Booting | Phase::Running | Phase::Leaving) => {
                 self.phase = Phase::Stopping {
                     asked: now,
                     signalled: None,
@@ -146,7 +174,7 @@ impl Machine {
                 },
             ) => self.again(hears, asked, pause),
             (Event::Ended(end), phase) => vec![Reaction::Finish(outcome(end, phase))],
-            (Event::Ready | Event::Status(_) | Event::Hears(_), _) => Vec::new(),
+            (Event::Ready | Event::Leaving | Event::Status(_) | Event::Hears(_), _) => Vec::new(),
         }
     }
 
@@ -315,6 +343,38 @@ mod tests {
                 "{events:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_guests_words_count_while_something_changes() {
+        let status = |ms| (ms, Event::Status("x".into()));
+        let shown = |text: &str| Reaction::Status(text.to_owned());
+        let got = run(
+            true,
+            &[
+                status(1),
+                (2, Event::Ready),
+                status(3),
+                (4, Event::Leaving),
+                status(5),
+                (6, Event::Ready),
+                status(7),
+                (8, Event::StopRequested),
+                (9, Event::Leaving),
+                status(10),
+            ],
+        );
+        let want = [
+            shown("Booting: x"),
+            Reaction::Ready,
+            shown("Shutting down (from inside)"),
+            shown("Shutting down (from inside): x"),
+            Reaction::Running,
+            Reaction::Stopping,
+            Reaction::Probe,
+            shown("Shutting down (asked): x"),
+        ];
+        assert_eq!(got, want);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::super::names::{chdir, container, ids, inherited, run_name};
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct RunArgs {
     /// Take a declaration as a base; its tree is copy-on-write
-    #[arg(long, value_name = "NAME", value_parser = container)]
+    #[arg(long, value_name = "CONTAINER", value_parser = container)]
     pub(super) like: Option<String>,
     // The same id as the option of all other verbs, which it stands in for.
     /// Tree or disk image, copy-on-write; default: an empty one

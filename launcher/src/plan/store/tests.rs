@@ -192,6 +192,7 @@ fn a_guix_system_gets_what_it_needs_and_no_more() {
     let system = plan_system(&guix()).unwrap();
     let tree = TreeFacts {
         init: system.init(),
+        init_version: None,
         os: None,
         machine_id: None,
         services: Services::default(),
