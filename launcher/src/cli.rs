@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use lexopt::{Arg, Parser, ValueExt};
-use skep_spec::{Content, LAUNCHER};
+use skep_spec::{Content, LAUNCHER, Users};
 
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
-use crate::join::{self, Request};
+use crate::join::{self, Request, sealed};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::prepare::{Prepared, prepare};
 use crate::run::{self, Keep};
@@ -179,6 +179,10 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         Content::Boot(spec) => spec.clone(),
         Content::Refuse(problems) => return Ok(refuse(problems)),
     };
+    if spec.process_two && spec.users == Users::Host {
+        // Our init is this program, and root of the initial user namespace could reach its file through /proc.
+        sealed::ensure()?;
+    }
     if let (Some(root), Some(template)) = (&spec.root.path, &spec.root.template)
         && template::make(root, template, &signals)? == Made::Stopped
     {

@@ -7,7 +7,9 @@ use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::plan::init::SIGRTMIN;
 use crate::step::{At, StepError};
+use crate::sys::signal::with_real_time;
 
 /// Blocked signals and the descriptor on which they arrive. Blocking outlives exec, so none is lost when the launcher
 /// executes itself anew for a reboot.
@@ -16,7 +18,12 @@ pub struct Signals {
     fd: SignalFd,
     /// The signal that asked for a stop last.
     stop: Cell<Option<i32>>,
+    /// A reboot was asked for, too.
+    reboot: Cell<bool>,
 }
+
+/// What asks for a reboot of the container: the signal of systemd that means the same.
+pub const REBOOT: i32 = SIGRTMIN + 5;
 
 /// PID of the service manager.
 const MANAGER: u32 = 1;
@@ -27,20 +34,25 @@ pub fn is_stop(signal: i32) -> bool {
 }
 
 impl Signals {
-    /// Blocks SIGTERM, SIGINT and SIGCHLD from here on.
+    /// Blocks SIGTERM, SIGINT, SIGCHLD and [`REBOOT`] from here on.
     pub fn block() -> Result<Signals, StepError> {
-        Signals::of(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD])
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD];
+        Signals::of_set(&with_real_time(SigSet::from_iter(signals), REBOOT))
     }
 
     /// Blocks these from here on.
     pub fn of(signals: &[Signal]) -> Result<Signals, StepError> {
-        let set = SigSet::from_iter(signals.iter().copied());
+        Signals::of_set(&SigSet::from_iter(signals.iter().copied()))
+    }
+
+    fn of_set(set: &SigSet) -> Result<Signals, StepError> {
         set.thread_block().at("block", "signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        let fd = SignalFd::with_flags(set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .at("create", "signalfd")?;
         Ok(Signals {
             fd,
             stop: Cell::new(None),
+            reboot: Cell::new(false),
         })
     }
 
@@ -71,11 +83,19 @@ impl Signals {
         let mut stop = None;
         while let Some(signal) = self.take()? {
             stop = stop.or(Some(signal).filter(|signal| is_stop(*signal)));
+            if signal == REBOOT {
+                self.reboot.set(true);
+            }
         }
         if stop.is_some() {
             self.stop.set(stop);
         }
         Ok(stop.is_some())
+    }
+
+    /// Whether [`Signals::stop_requested`] found that a reboot was asked for. Tells so once.
+    pub fn reboot_requested(&self) -> bool {
+        self.reboot.take()
     }
 
     /// The signal that the last [`Signals::stop_requested`] found.
