@@ -89,6 +89,8 @@ enum Verb {
     Stop(NameArgs),
     /// Restart containers, taking pending changes
     Restart(NameArgs),
+    /// Boot containers again, their units stay active; wait until they are up
+    Reboot(NameArgs),
     /// Start a container at every boot of the host
     Enable(NameArgs),
     /// Do not start a container at boot
@@ -324,6 +326,7 @@ fn dispatch(parsed: CommandLine) -> u8 {
         Verb::Start(arguments) => jobs::start(&layout, &arguments.names),
         Verb::Stop(arguments) => jobs::stop(&layout, &arguments.names),
         Verb::Restart(arguments) => jobs::restart(&layout, &arguments.names),
+        Verb::Reboot(arguments) => jobs::reboot(&layout, &arguments.names),
         Verb::Enable(arguments) => enable::enable(&layout, &arguments.names),
         Verb::Disable(arguments) => enable::disable(&layout, &arguments.names),
         Verb::Create(arguments) => create::create(&layout, &arguments),

@@ -41,11 +41,7 @@ const SERVICE: Fate = Fate::Same(Section::Service);
 const SETTINGS: &[(&str, &str, Fate)] = &[
     ("Exec", "Boot", Fate::Changed(boot)),
     ("Exec", "Ephemeral", CONTAINER),
-    (
-        "Exec",
-        "ProcessTwo",
-        Fate::Gone("a container boots an init; for one command there is \"skep run --init\""),
-    ),
+    ("Exec", "ProcessTwo", CONTAINER),
     ("Exec", "Parameters", CONTAINER),
     ("Exec", "Environment", CONTAINER),
     (

@@ -5,6 +5,7 @@
 
 mod adapt;
 mod container;
+mod init;
 mod mounts;
 mod overlays;
 mod properties;

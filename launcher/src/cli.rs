@@ -9,11 +9,11 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use lexopt::{Arg, Parser, ValueExt};
-use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile};
+use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile, Users};
 
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
-use crate::join::{self, Request};
+use crate::join::{self, Request, sealed};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::TREES;
 use crate::prepare::{Prepared, prepare};
@@ -186,6 +186,10 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         Content::Boot(spec) => spec.clone(),
         Content::Refuse(problems) => return Ok(refuse(problems)),
     };
+    if spec.process_two && spec.users == Users::Host {
+        // Our init is this program, and root of the initial user namespace could reach its file through /proc.
+        sealed::ensure()?;
+    }
     let memory = Memory::begin(&file.name);
     let mut held = None;
     let mut ending = boot_once(file, &spec, &signals, begun, &mut held);

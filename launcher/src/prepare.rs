@@ -107,7 +107,7 @@ fn look_and_plan(
             services: Services::default(),
         },
         (None, Some(system)) => tree.facts_with(system.init()),
-        (None, None) => tree.facts(spec.root.path.as_deref(), spec.init.as_deref())?,
+        (None, None) => tree.facts(spec)?,
     };
     let own = |name: &str| std::env::var(name).ok();
     let mut plan = plan_launch(name, spec, host, &facts, &key, own);

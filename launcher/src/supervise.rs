@@ -3,6 +3,7 @@
 //! `state` decides; this module turns descriptors into its events and its reactions into calls.
 
 pub mod addresses;
+pub mod ask;
 pub mod console;
 pub mod describe;
 pub mod ends;
@@ -25,15 +26,17 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::exec::parent::Running;
 use crate::plan::LaunchPlan;
+use crate::plan::init::Ask;
 use crate::register::{self, Registration, machine_name};
 use crate::step::{At, StepError};
 use crate::supervise::addresses::{Addresses, Look};
+use crate::supervise::ask::Asking;
 use crate::supervise::console::Console;
 use crate::supervise::extend::Extension;
 use crate::supervise::notify::Told;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
-use crate::supervise::state::{End, Event, Machine, Outcome, Reaction};
+use crate::supervise::state::{End, Event, Goal, Machine, Manners, Outcome, Reaction};
 use crate::sys::pidfd::send_signal;
 
 const SIGNALS: u64 = 0;
@@ -77,8 +80,9 @@ struct Supervisor<'a> {
     registration: Option<Registration>,
     machine: Machine,
     started: Instant,
-    /// When to look again whether the init hears the shutdown signal.
-    probe_at: Option<Instant>,
+    /// When to look again whether the init hears what it is to be asked.
+    probe_at: Option<(Instant, Goal)>,
+    asking: Asking,
     outcome: Option<Outcome>,
     /// When a status of the guest was passed on last.
     described: Instant,
@@ -104,13 +108,14 @@ pub fn supervise(
         running,
         publisher,
         registration: None,
-        machine: Machine::new(
-            plan.init.notify_ready,
-            plan.init.kind.will_hear(),
-            plan.init.kind.repeats(),
-        ),
+        machine: Machine::new(Manners {
+            announces: plan.init.notify_ready,
+            will_hear: plan.init.kind.will_hear(),
+            again: plan.init.kind.again(),
+        }),
         started: Instant::now(),
         probe_at: None,
+        asking: Asking::default(),
         outcome: None,
         described: Instant::now(),
         extension: Extension::booting(),
@@ -137,9 +142,7 @@ pub fn supervise(
                 break;
             }
             match event.data() {
-                SIGNALS if supervisor.stop_requested(signals)? => {
-                    supervisor.feed(Event::StopRequested)
-                }
+                SIGNALS => supervisor.signalled(signals)?,
                 CONSOLE => unread = true,
                 OUTPUT => console.write(),
                 NOTIFY => supervisor.told(),
@@ -154,15 +157,15 @@ pub fn supervise(
             }
         }
         unread = unread && console.read();
-        if supervisor.probe_at.is_some_and(|at| at <= Instant::now()) {
-            supervisor.probe_at = None;
-            supervisor.probe();
+        if let Some((_, goal)) = supervisor.probe_at.take_if(|(at, _)| *at <= Instant::now()) {
+            supervisor.probe(goal);
         }
         if supervisor.look_at.is_some_and(|at| at <= Instant::now()) {
             supervisor.look(&epoll);
         }
     }
     console.finish();
+    supervisor.asking.finish();
     if let Some(registration) = supervisor.registration.take() {
         registration.end();
     }
@@ -262,7 +265,8 @@ impl Supervisor<'_> {
         if unread {
             return EpollTimeout::ZERO;
         }
-        let Some(at) = self.probe_at.into_iter().chain(self.look_at).min() else {
+        let probe_at = self.probe_at.map(|(at, _)| at);
+        let Some(at) = probe_at.into_iter().chain(self.look_at).min() else {
             return EpollTimeout::NONE;
         };
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -279,13 +283,12 @@ impl Supervisor<'_> {
                     self.extension.stopping(self.started.elapsed());
                     notify::tell(&format!("STOPPING=1\nSTATUS={}", describe::ASKED));
                 }
-                Reaction::Probe => self.probe(),
-                Reaction::ProbeAfter(wait) => self.probe_at = Some(Instant::now() + wait),
-                Reaction::Shutdown => self.signal(self.plan.init.kill_signal),
-                Reaction::Kill => {
-                    crate::log::line("the init does not hear its shutdown signal: killing it");
-                    self.signal(libc::SIGKILL);
+                Reaction::Probe(goal) => self.probe(goal),
+                Reaction::ProbeAfter(wait, goal) => {
+                    self.probe_at = Some((Instant::now() + wait, goal));
                 }
+                Reaction::Ask(goal) => self.ask(goal),
+                Reaction::Kill => self.kill("does not hear what it is asked"),
                 Reaction::Finish(outcome) => self.outcome = Some(outcome),
             }
         }
@@ -352,9 +355,56 @@ impl Supervisor<'_> {
         let _ = send_signal(self.running.leader.pidfd.as_fd(), signal);
     }
 
-    fn probe(&mut self) {
-        let hears = hearing::hears(self.running.leader.pid.as_raw(), self.plan.init.kill_signal);
+    fn kill(&self, why: &str) {
+        crate::log::line(format_args!("the init {why}: killing it"));
+        self.signal(libc::SIGKILL);
+    }
+
+    fn way(&self, goal: Goal) -> Ask {
+        let init = &self.plan.init;
+        match goal {
+            Goal::Stop => init.shutdown,
+            Goal::Reboot => init.reboot.unwrap_or(init.shutdown),
+        }
+    }
+
+    fn ask(&mut self, goal: Goal) {
+        match self.way(goal) {
+            Ask::Signal(signal) => self.signal(signal),
+            Ask::Program(argv) => {
+                if let Err(err) = self.asking.run(&self.plan.name, argv) {
+                    crate::log::line(err);
+                }
+            }
+        }
+    }
+
+    fn probe(&mut self, goal: Goal) {
+        let pid = self.running.leader.pid.as_raw();
+        // A program finds out by itself.
+        let hears = ask::signal(self.way(goal)).is_none_or(|signal| hearing::hears(pid, signal));
         self.feed(Event::Hears(hears));
+    }
+
+    fn signalled(&mut self, signals: &Signals) -> Result<(), StepError> {
+        if self.stop_requested(signals)? {
+            self.feed(Event::StopRequested);
+        } else if signals.reboot_requested() {
+            self.reboot_requested();
+        }
+        if self.asking.failed() {
+            self.kill("cannot be asked, its program did not run");
+        }
+        Ok(())
+    }
+
+    fn reboot_requested(&mut self) {
+        match self.plan.init.reboot {
+            Some(_) => self.feed(Event::RebootRequested),
+            None => crate::log::line(
+                "asked to reboot, but the init has no signal for it: set RebootSignal=",
+            ),
+        }
     }
 
     /// Its end may stand in the same turn as the signal, or be about to.

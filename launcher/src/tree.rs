@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlink};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fstat};
-use skep_spec::Access;
+use skep_spec::{Access, ContainerSpec};
 
 use crate::host::os_release_field;
 use crate::image::{self, Purpose};
@@ -28,6 +28,9 @@ use crate::sys::mount::{Attr, new_filesystem};
 use crate::tree::services::Services;
 
 const FILE_LIMIT: u64 = 64 << 10;
+
+/// How much of an init that is a script is read.
+const SCRIPT_LIMIT: u64 = 4 << 10;
 
 /// What planning needs to know about the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,15 +162,20 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Looks into the tree. `init` is the declared one, an absolute path inside.
-    pub fn facts(&self, path: Option<&Path>, init: Option<&Path>) -> Result<TreeFacts, StepError> {
+    /// Looks into the tree for what `spec` names.
+    pub fn facts(&self, spec: &ContainerSpec) -> Result<TreeFacts, StepError> {
+        let path = spec.root.path.as_deref();
         let path = path.unwrap_or(Path::new("the fresh tmpfs"));
         let root = self.root.as_fd();
-        let init = match init {
+        let (init, kind) = match &spec.init {
             Some(init) => declared_init(root, path, init)?,
             None => detect_init(root, path)?,
         };
-        Ok(self.facts_with(init))
+        let kind = match spec.process_two {
+            true => InitKind::Own,
+            false => kind,
+        };
+        Ok(self.facts_with((init, kind)))
     }
 
     /// Looks into a tree whose init comes from elsewhere.
@@ -206,15 +214,15 @@ fn declared_init(
                 err
             }
         })
-        .map(|name| (init.to_owned(), InitKind::of_program(&name, init)))
+        .map(|program| (init.to_owned(), program.kind(init)))
 }
 
 fn detect_init(root: BorrowedFd, tree: &Path) -> Result<(PathBuf, InitKind), StepError> {
     for candidate in CANDIDATES {
         match executable(root, Path::new(candidate)) {
-            Ok(name) => {
+            Ok(program) => {
                 let path = PathBuf::from(candidate);
-                let kind = InitKind::of_program(&name, &path);
+                let kind = program.kind(&path);
                 return Ok((path, kind));
             }
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
@@ -230,8 +238,26 @@ fn detect_init(root: BorrowedFd, tree: &Path) -> Result<(PathBuf, InitKind), Ste
         .cure(format!("looked for {}; set Init=", CANDIDATES.join(" "))))
 }
 
-/// The name of the program that `path` finally leads to, if it is one.
-fn executable(root: BorrowedFd, path: &Path) -> nix::Result<String> {
+/// What an init's path finally leads to.
+struct Executable {
+    name: String,
+    /// The beginning of the file, when it is a script.
+    script: Option<String>,
+}
+
+impl Executable {
+    /// What kind of init it is, called as `called`.
+    fn kind(&self, called: &Path) -> InitKind {
+        match (InitKind::of_program(&self.name, called), &self.script) {
+            // Of System V's init there is no script; others give theirs its name.
+            (InitKind::Other | InitKind::Sysvinit, Some(text)) => InitKind::of_script(text),
+            (kind, _) => kind,
+        }
+    }
+}
+
+/// The program that `path` finally leads to, if it is one.
+fn executable(root: BorrowedFd, path: &Path) -> nix::Result<Executable> {
     let file = open_in_root(root, path, OFlag::O_PATH)?;
     let stat = fstat(&file)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_mode & 0o111 == 0 {
@@ -239,11 +265,23 @@ fn executable(root: BorrowedFd, path: &Path) -> nix::Result<String> {
     }
     // The kernel's own name of the opened file, all links resolved.
     let link = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
-    Ok(Path::new(&link)
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned())
+    let name = Path::new(&link).file_name().unwrap_or_default();
+    Ok(Executable {
+        name: name.to_string_lossy().into_owned(),
+        script: script(file.as_fd()),
+    })
+}
+
+/// The beginning of a script; nothing of any other program.
+fn script(file: BorrowedFd) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::from(open_regular(file).ok()?)
+        .take(SCRIPT_LIMIT)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    bytes
+        .starts_with(b"#!")
+        .then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn read_text(root: BorrowedFd, path: &str) -> Option<String> {

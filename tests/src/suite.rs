@@ -29,6 +29,9 @@ pub const GUESTS: &[&str] = &[
     "metal",
     "sysvinit",
     "openrc",
+    "runit",
+    "s6",
+    "shepherd",
 ];
 
 /// Which boot tests run.

@@ -4,6 +4,7 @@
 //! never booted themselves: hosts lay an overlay over them, guests are copies.
 
 mod busybox;
+mod inits;
 
 use std::{
     fs,
@@ -51,6 +52,7 @@ enum Source {
         suite: &'static str,
         init: &'static str,
         extra: &'static [&'static str],
+        files: &'static [inits::Made],
     },
     Busybox,
 }
@@ -65,9 +67,25 @@ const fn other_init(
     init: &'static str,
     extra: &'static [&'static str],
 ) -> Tree {
+    set_up(name, suite, init, extra, &[])
+}
+
+/// A tree whose init Debian leaves for the administrator to set up.
+const fn set_up(
+    name: &'static str,
+    suite: &'static str,
+    init: &'static str,
+    extra: &'static [&'static str],
+    files: &'static [inits::Made],
+) -> Tree {
     Tree {
         name,
-        source: Source::Debian { suite, init, extra },
+        source: Source::Debian {
+            suite,
+            init,
+            extra,
+            files,
+        },
     }
 }
 
@@ -87,6 +105,9 @@ pub const ALL: &[Tree] = &[
         "openrc,sysvinit-core",
         &["ifupdown", "cron"],
     ),
+    set_up("runit", "trixie", "runit-init", &["cron"], inits::RUNIT),
+    set_up("s6", "trixie", "s6,busybox-static", &["cron"], inits::S6),
+    set_up("shepherd", "sid", "shepherd", &["cron"], inits::SHEPHERD),
     Tree {
         name: "busybox",
         source: Source::Busybox,
@@ -141,8 +162,14 @@ impl Tree {
     fn recipe(self) -> String {
         match self.source {
             Source::Busybox => busybox::RECIPE.to_owned(),
-            Source::Debian { suite, init, extra } => {
-                format!("{RECIPE} {suite} {}", arguments(init, extra).join(" "))
+            Source::Debian {
+                suite,
+                init,
+                extra,
+                files,
+            } => {
+                let packages = arguments(init, extra).join(" ");
+                format!("{RECIPE} {suite} {packages}{}", inits::recipe(files))
             }
         }
     }
@@ -150,8 +177,14 @@ impl Tree {
     fn build(self, root: &Path, log: &Path) -> Result<()> {
         match self.source {
             Source::Busybox => busybox::build(root),
-            Source::Debian { suite, init, extra } => {
-                bootstrap(suite, arguments(init, extra), root, log)
+            Source::Debian {
+                suite,
+                init,
+                extra,
+                files,
+            } => {
+                bootstrap(suite, arguments(init, extra), root, log)?;
+                inits::make(root, files)
             }
         }
     }

@@ -1,4 +1,6 @@
-//! `skep start`, `stop` and `restart`: queue the jobs, wait for them, say why one failed.
+//! `skep start`, `stop` and `restart`: queue the jobs, wait for them, say why one failed. `reboot` is one without a job.
+
+mod reboot;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -14,6 +16,8 @@ use crate::unit::unit_name;
 use super::reason::reason;
 use super::unit_set::print_problem;
 use super::{FAILED, OK};
+
+pub(super) use reboot::reboot;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_secs(1);

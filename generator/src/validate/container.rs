@@ -1,12 +1,9 @@
 //! `[Container]` to the launcher's spec.
 
-use std::path::PathBuf;
-
 use skep_spec::{ContainerSpec, Network, Variable};
 
-use super::{At, Reader, adapt, mounts, root, security, store, users};
-use crate::declaration::value::path::absolute;
-use crate::declaration::value::{boolean, signal, variable_name};
+use super::{At, Reader, adapt, init, mounts, root, security, store, users};
+use crate::declaration::value::variable_name;
 use crate::declaration::words;
 use crate::problem::{Origin, quoted};
 use crate::wanted::Ids;
@@ -31,11 +28,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         fresh_var,
         at: root_at,
     } = root::read(reader, system_at);
-    let init = reader.scalar("Init", init);
-    if let (Some(system), Some(init)) = (system_at, &init) {
-        store::check_init(reader, system, init.origin);
-    }
-    let parameters = values(reader.list("Parameters", parameters));
+    let init = init::read(reader, system_at);
     let hostname = reader.scalar("Hostname", hostname);
     let machine_id = reader.scalar("MachineID", machine_id);
     let environment = values(reader.list("Environment", environment));
@@ -43,13 +36,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let users = users::read(reader);
     let mounts = mounts::read(reader, users.users, fresh_var);
     let network = reader.scalar("Network", network);
-    let kill_signal = reader.scalar("KillSignal", signal::signal);
-    let notify_ready = reader.scalar("NotifyReady", boolean);
     let security = security::read(reader);
     let adapt = adapt::read(reader);
     let spec = ContainerSpec {
-        init: value(init),
-        parameters,
+        init: init.init,
+        parameters: init.parameters,
         hostname: value(hostname),
         machine_id: value(machine_id),
         environment,
@@ -58,8 +49,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         overlays: mounts.overlays,
         temporary: mounts.temporary,
         network: value(network).unwrap_or(Network::Private),
-        kill_signal: value(kill_signal),
-        notify_ready: value(notify_ready),
+        kill_signal: init.kill_signal,
+        reboot_signal: init.reboot_signal,
+        manager: init.manager,
+        process_two: init.process_two,
+        notify_ready: init.notify_ready,
         devices: security.devices,
         privileges: security.privileges,
         system_calls: security.system_calls,
@@ -82,17 +76,6 @@ fn value<T>(at: Option<At<T>>) -> Option<T> {
 
 fn values<T>(all: Vec<At<T>>) -> Vec<T> {
     all.into_iter().map(|at| at.value).collect()
-}
-
-fn init(text: &str) -> Result<PathBuf, String> {
-    if text.ends_with('/') {
-        return Err(format!("the init is a directory: {}", quoted(text)));
-    }
-    absolute("the init", text)
-}
-
-fn parameters(text: &str) -> Result<Vec<String>, String> {
-    words::split(text)
 }
 
 fn hostname(text: &str) -> Result<String, String> {
@@ -175,10 +158,10 @@ fn check_variable(name: &str) -> Result<(), String> {
     const OWN_START: [&str; 3] = ["container_", "LISTEN_", "WATCHDOG_"];
     variable_name(name)?;
     if OWN.contains(&name) || OWN_START.iter().any(|start| name.starts_with(start)) {
-        let instead = if name == "container_uuid" {
-            "; use MachineID="
-        } else {
-            ""
+        let instead = match name {
+            "container_uuid" => "; use MachineID=",
+            "container" => "; use ContainerManager=",
+            _ => "",
         };
         return Err(format!("{name} is set by skep{instead}"));
     }

@@ -118,7 +118,12 @@ pub(super) fn fresh_root() -> Root {
 }
 
 /// Reports two keys that exclude each other, at the one that stands later.
-fn contradiction(reader: &mut Reader<'_>, a: (&str, Origin), b: (&str, Origin), why: &str) {
+pub(super) fn contradiction(
+    reader: &mut Reader<'_>,
+    a: (&str, Origin),
+    b: (&str, Origin),
+    why: &str,
+) {
     let (first, second) = if a.1 < b.1 { (a, b) } else { (b, a) };
     let place = reader.problems.place(first.1);
     let message = || format!("contradicts {}= at {place}: {why}", first.0);

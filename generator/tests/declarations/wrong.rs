@@ -381,6 +381,38 @@ const WRONG: &[(&[u8], u32, &str)] = &[
     (b"[Container]\nKillSignal=65\n", 2, "between 1 and 64"),
     (b"[Container]\nNotifyReady=2\n", 2, "not a boolean"),
     (
+        b"[Container]\nRebootSignal=SIGBAR\n",
+        2,
+        "not a signal: \"SIGBAR\"",
+    ),
+    (
+        b"[Container]\nContainerManager=my lxc\n",
+        2,
+        "lower-case letters",
+    ),
+    (b"[Container]\nProcessTwo=perhaps\n", 2, "not a boolean"),
+    (b"[Container]\nProcessTwo=yes\n", 2, "set Init="),
+    (
+        b"[Container]\nInit=/bin/x\nKillSignal=RTMIN+3\nProcessTwo=yes\n",
+        3,
+        "not passed on with ProcessTwo=yes; use SIGTERM",
+    ),
+    (
+        b"[Container]\nInit=/bin/x\nProcessTwo=yes\nNotifyReady=yes\n",
+        4,
+        "only the first process is heard",
+    ),
+    (
+        b"[Container]\nSystem=/gnu/store/x-system\nProcessTwo=yes\n",
+        3,
+        "contradicts System=",
+    ),
+    (
+        b"[Container]\nEnvironment=container=lxc\n",
+        2,
+        "use ContainerManager=",
+    ),
+    (
         b"[Container]\nSystemCallFilter=keyctl bfp\n",
         2,
         "unknown system call \"bfp\"; did you mean bpf?",

@@ -30,6 +30,10 @@ pub const LAUNCHER: &str = "/usr/libexec/skep/launcher";
 /// Ids that a container with private users owns: a whole 16-bit range, as nspawn and systemd's UID document want it.
 pub const ID_RANGE: u32 = 65536;
 
+/// Signals that our small init passes on to the program above which it runs: HUP, INT, QUIT, USR1, USR2, TERM, CONT,
+/// WINCH and PWR.
+pub const FORWARDED: [i32; 9] = [1, 2, 3, 10, 12, 15, 18, 28, 30];
+
 /// One spec file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +89,12 @@ pub struct ContainerSpec {
     pub network: Network,
     /// `KillSignal=`: number of the signal that asks the init to shut down; by init when absent.
     pub kill_signal: Option<i32>,
+    /// `RebootSignal=`: number of the signal that asks the init to reboot; by init when absent.
+    pub reboot_signal: Option<i32>,
+    /// `ContainerManager=`: what the init sees as `container`; by init when absent.
+    pub manager: Option<String>,
+    /// `ProcessTwo=`: `init` runs as second process, under a small init of ours.
+    pub process_two: bool,
     /// `NotifyReady=`: ready when the init says so (true) or when it runs (false); by init when absent.
     pub notify_ready: Option<bool>,
     /// `Adapt=`, `Mask=` and `Unmask=`.
@@ -123,6 +133,9 @@ impl ContainerSpec {
             users,
             network: Network::Private,
             kill_signal: None,
+            reboot_signal: None,
+            manager: None,
+            process_two: false,
             notify_ready: None,
             adapt: Adapt {
                 enabled: true,
@@ -448,6 +461,8 @@ pub struct State {
     pub no_new_privileges: bool,
     /// Its system call filter, for those who enter.
     pub system_calls: SystemCalls,
+    /// Whether the supervisor can ask it to reboot.
+    pub reboots: bool,
     /// Whether the container is ready.
     pub ready: bool,
     /// Milliseconds from the start of the launcher to readiness; absent until then.

@@ -20,12 +20,13 @@ use skep_spec::Namespace;
 use crate::exec::explain::explain_clone;
 use crate::exec::limits::{drop_rest, limit};
 use crate::exec::stage::fail;
-use crate::exec::{Stdio, command};
+use crate::exec::{Stdio, command, init};
 use crate::plan::LaunchPlan;
-use crate::plan::init::Init;
+use crate::plan::init::{Init, InitKind};
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
-use crate::sys::creds::new_keyring;
+use crate::sys::clone::{Side, clone3};
+use crate::sys::creds::{new_keyring, set_undumpable};
 use crate::sys::fd::cloexec_from;
 use crate::sys::pty::make_controlling;
 use crate::sys::signal::default_disposition;
@@ -80,6 +81,19 @@ fn become_init(plan: &LaunchPlan, channel: &Channel) -> Result<Infallible, StepE
         None::<&str>,
     )
     .at("make mounts shared below", "/")?;
+    if plan.init.kind == InitKind::Own {
+        // Our own image: no process of the container may look into it or steer it.
+        set_undumpable().at("protect", "this process")?;
+        init::block_signals()?;
+        match clone3(0, None).at("clone", plan.init.path.display())? {
+            Side::Parent(child) => {
+                set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
+                channel.refuse_orphan()?;
+                return init::run(child);
+            }
+            Side::Child => {}
+        }
+    }
     setsid().at("start", "session")?;
     redirect(&open_console()?)?;
     reset_process()?;

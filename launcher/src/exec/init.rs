@@ -1,13 +1,14 @@
 //! A small init of ours: reaps, forwards signals, and ends as its command does.
 //!
 //! It is this program, not yet another image, so it must give a container no hold: it has no descriptor, cannot be traced,
-//! and keeps one privilege, to send signals. All it works with was allocated before it began.
+//! and keeps one privilege, to send signals. It starts commands, and the init of a container with `ProcessTwo=`. All it works with was allocated before it began.
 
 use std::convert::Infallible;
 
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
+use skep_spec::FORWARDED;
 
 use crate::step::{At, StepError};
 use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
@@ -18,16 +19,6 @@ use crate::sys::pidfd::try_reap_any;
 
 /// CAP_KILL: the command may have taken another user's ids.
 const KILL: CapSet = CapSet(1 << 5);
-
-const FORWARDED: [Signal; 7] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-];
 
 /// Signals wait from here on until the init takes them. The command sets its own mask.
 pub(super) fn block_signals() -> Result<(), StepError> {
@@ -45,7 +36,11 @@ pub(super) fn run(command: Child) -> Result<Infallible, StepError> {
     // Owned descriptors of this process are never dropped: it ends with exit_now.
     std::mem::forget(command);
     close_from(0).at("close", "descriptors")?;
-    let mut awaited = SigSet::from_iter(FORWARDED);
+    let mut awaited = SigSet::from_iter(
+        FORWARDED
+            .iter()
+            .filter_map(|signal| Signal::try_from(*signal).ok()),
+    );
     awaited.add(Signal::SIGCHLD);
     loop {
         match awaited.wait() {

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use nix::libc;
 use skep_spec::{Access, Bind, Command, ContainerSpec, Missing, Namespace, Network, Streams};
 
 use crate::exec::program::PATH;
@@ -158,7 +157,8 @@ pub fn plan_init(
         kind: InitKind::Other,
         argv: command.argv.clone(),
         environment: plan_environment(spec, command, own),
-        kill_signal: libc::SIGTERM,
+        shutdown: InitKind::Other.shutdown(),
+        reboot: None,
         notify_ready: false,
     }
 }

@@ -10,6 +10,9 @@ use crate::tree::services::Runner;
 /// Where the guest's init sends its readiness.
 pub const NOTIFY_SOCKET: &str = "/run/host/notify";
 
+/// What a container is run by.
+pub const MANAGER: &str = "skep";
+
 /// The declared machine id, else one derived from the host's and the name: unique, and the same at every start.
 pub fn machine_id(name: &str, spec: &ContainerSpec, host: &HostFacts) -> String {
     spec.machine_id.clone().unwrap_or_else(|| {
@@ -32,11 +35,12 @@ fn digest(host: &str, name: &str, salt: u8) -> u64 {
         })
 }
 
-/// Value of `container`. OpenRC knows a handful of them and leaves out what its services say to be of no use there.
-fn container_value(runner: Runner) -> &'static str {
-    match runner {
-        Runner::Openrc => "lxc",
-        Runner::Systemd | Runner::Sysv | Runner::Own => "skep",
+/// Value of `container`: the declared one, else by what starts the services. OpenRC knows a handful of them and leaves out what its services say to be of no use there.
+fn manager(spec: &ContainerSpec, runner: Runner) -> &str {
+    match (&spec.manager, runner) {
+        (Some(declared), _) => declared,
+        (None, Runner::Openrc) => "lxc",
+        (None, Runner::Systemd | Runner::Sysv | Runner::Own) => MANAGER,
     }
 }
 
@@ -54,7 +58,7 @@ pub fn plan_environment(
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
-        ("container", container_value(runner)),
+        ("container", manager(spec, runner)),
         ("container_uuid", &uuid(machine_id)),
         ("TERM", "vt220"),
         ("HOME", "/root"),

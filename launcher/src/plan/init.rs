@@ -1,15 +1,17 @@
-//! Kinds of init: how each is found, becomes ready and is asked to shut down.
+//! The first process: how it is found, becomes ready and is asked to shut down or to reboot.
+
+mod kind;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::libc;
 use skep_spec::{Access, ContainerSpec};
 
 use crate::host::HostFacts;
 use crate::plan::environment::plan_environment;
 use crate::tree::TreeFacts;
-use crate::tree::services::Runner;
+
+pub use kind::{Ask, InitKind, SIGRTMIN};
 
 /// Where an init is looked for, in this order. First what a kernel would execute: a system with another init may have
 /// systemd installed, too.
@@ -20,97 +22,6 @@ pub const CANDIDATES: [&str; 5] = [
     "/init",
     "/bin/init",
 ];
-
-/// SIGRTMIN as glibc counts: the kernel's 32 and 33 belong to the threads library.
-const SIGRTMIN: i32 = 34;
-
-/// What kind of init runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitKind {
-    /// systemd: halts on SIGRTMIN+3, says when it is ready.
-    Systemd,
-    /// BusyBox init: powers off on SIGUSR2.
-    Busybox,
-    /// System V init: reads a halt request from SIGPWR's inittab entry, which distributions rarely have; SIGINT is its
-    /// ctrl-alt-del entry, which they have.
-    Sysvinit,
-    /// OpenRC, started by its own init or by System V's, which both take SIGINT for ctrl-alt-del.
-    Openrc,
-    /// GNU Shepherd: stops its services on SIGTERM and then the machine, which in a container is itself.
-    Shepherd,
-    /// Any other program: ends on SIGTERM.
-    Other,
-}
-
-impl InitKind {
-    /// The kind of the program with this file name, all links resolved, that is called as `called`: the name by which
-    /// BusyBox runs as one of its other applets.
-    pub fn of_program(name: &str, called: &Path) -> InitKind {
-        match name {
-            "busybox" | "busybox.static"
-                if !["init", "linuxrc", name]
-                    .iter()
-                    .any(|init| called.ends_with(init)) =>
-            {
-                InitKind::Other
-            }
-            "systemd" => InitKind::Systemd,
-            "busybox" | "busybox.static" => InitKind::Busybox,
-            "init" => InitKind::Sysvinit,
-            "openrc-init" => InitKind::Openrc,
-            "shepherd" => InitKind::Shepherd,
-            _ => InitKind::Other,
-        }
-    }
-
-    /// The kind once it is known what starts the services.
-    #[must_use]
-    pub fn run_by(self, runner: Runner) -> InitKind {
-        match (self, runner) {
-            (InitKind::Sysvinit, Runner::Openrc) => InitKind::Openrc,
-            _ => self,
-        }
-    }
-
-    /// The signal that asks it to shut down.
-    pub fn kill_signal(self) -> i32 {
-        match self {
-            InitKind::Systemd => SIGRTMIN + 3,
-            InitKind::Busybox => libc::SIGUSR2,
-            InitKind::Sysvinit | InitKind::Openrc => libc::SIGINT,
-            InitKind::Shepherd | InitKind::Other => libc::SIGTERM,
-        }
-    }
-
-    /// Whether it says on the notify socket when the boot is complete.
-    pub fn notifies(self) -> bool {
-        self == InitKind::Systemd
-    }
-
-    /// Whether the shutdown signal may be sent again. systemd loses one while it executes itself anew, a Guix boot program
-    /// one that comes before it has become the Shepherd.
-    pub fn repeats(self) -> bool {
-        matches!(self, InitKind::Systemd | InitKind::Shepherd)
-    }
-
-    /// Whether it installs its signal handlers for certain, if given the time.
-    pub fn will_hear(self) -> bool {
-        self != InitKind::Other
-    }
-}
-
-impl fmt::Display for InitKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            InitKind::Systemd => "systemd",
-            InitKind::Busybox => "busybox",
-            InitKind::Sysvinit => "sysvinit",
-            InitKind::Openrc => "openrc",
-            InitKind::Shepherd => "shepherd",
-            InitKind::Other => "other",
-        })
-    }
-}
 
 /// The first process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,8 +34,10 @@ pub struct Init {
     pub argv: Vec<String>,
     /// `NAME=VALUE` strings.
     pub environment: Vec<String>,
-    /// The signal that asks it to shut down.
-    pub kill_signal: i32,
+    /// How it is asked to shut down.
+    pub shutdown: Ask,
+    /// How it is asked to reboot, if it can be.
+    pub reboot: Option<Ask>,
     /// Ready when it says so, or as soon as it runs.
     pub notify_ready: bool,
 }
@@ -145,7 +58,8 @@ pub fn plan_init(
         kind,
         argv,
         environment: plan_environment(spec, host, tree.services.runner, machine_id, own),
-        kill_signal: spec.kill_signal.unwrap_or(kind.kill_signal()),
+        shutdown: spec.kill_signal.map_or(kind.shutdown(), Ask::Signal),
+        reboot: spec.reboot_signal.map(Ask::Signal).or(kind.reboot()),
         notify_ready: spec.notify_ready.unwrap_or(kind.notifies()),
         path,
     }
@@ -169,30 +83,15 @@ impl fmt::Display for Init {
         } else {
             "when it runs"
         };
-        writeln!(
+        write!(
             f,
-            "init {:?} ({}), ready {ready}, shut down by signal {}",
-            self.argv, self.kind, self.kill_signal
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn busybox_is_what_it_is_called() {
-        for (name, called, want) in [
-            ("busybox", "/sbin/init", InitKind::Busybox),
-            ("busybox", "/linuxrc", InitKind::Busybox),
-            ("busybox.static", "/bin/busybox.static", InitKind::Busybox),
-            ("busybox", "/bin/sh", InitKind::Other),
-            ("systemd", "/sbin/init", InitKind::Systemd),
-            ("openrc-init", "/sbin/init", InitKind::Openrc),
-        ] {
-            let got = InitKind::of_program(name, Path::new(called));
-            assert_eq!(got, want, "{called}");
+            "init {:?} ({}), ready {ready}, shut down {}",
+            self.argv, self.kind, self.shutdown
+        )?;
+        match self.reboot {
+            Some(ask) if ask == self.shutdown => writeln!(f, ", for a reboot too"),
+            Some(ask) => writeln!(f, ", rebooted {ask}"),
+            None => writeln!(f),
         }
     }
 }

@@ -13,7 +13,7 @@ pub use self::op::MountOp;
 
 use crate::host::HostFacts;
 use crate::plan::adapt::Adaptation;
-use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
+use crate::plan::environment::{MANAGER, NOTIFY_SOCKET, shares_machine_id};
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
 use crate::sys::mount::Attr;
@@ -77,7 +77,7 @@ pub fn plan_mounts(
     ops.extend(spec.devices.iter().cloned().map(MountOp::Node));
     ops.push(message_queues());
     ops.push(MountOp::Console);
-    plan_run(ids, host, machine_id, &mut ops);
+    plan_run(spec, ids, host, machine_id, &mut ops);
     if !keeps_own_tmp(spec, tree) {
         ops.push(temporary_files(ids));
     }
@@ -225,7 +225,13 @@ pub(super) fn message_queues() -> MountOp {
 }
 
 /// `/run`, and `/run/host` as the systemd Container Interface describes it.
-fn plan_run(ids: &Ids, host: &HostFacts, machine_id: &str, ops: &mut Vec<MountOp>) {
+fn plan_run(
+    spec: &ContainerSpec,
+    ids: &Ids,
+    host: &HostFacts,
+    machine_id: &str,
+    ops: &mut Vec<MountOp>,
+) {
     let run = Attr {
         noexec: false,
         ..API
@@ -247,7 +253,7 @@ fn plan_run(ids: &Ids, host: &HostFacts, machine_id: &str, ops: &mut Vec<MountOp
     ops.push(MountOp::NotifySocket(NOTIFY_SOCKET.into()));
     ops.push(MountOp::File(
         "/run/host/container-manager".into(),
-        b"skep\n".to_vec(),
+        format!("{}\n", spec.manager.as_deref().unwrap_or(MANAGER)).into_bytes(),
     ));
     ops.push(MountOp::File(
         "/run/host/container-uuid".into(),

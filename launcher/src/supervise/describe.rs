@@ -15,6 +15,9 @@ pub const PREPARING: &str = "Preparing the tree";
 /// A stop was asked for.
 pub const ASKED: &str = "Shutting down (asked)";
 
+/// A reboot was asked for.
+pub const REBOOTING: &str = "Rebooting (asked)";
+
 /// The guest's systemd says that it stops or reboots; nobody asked it to from here.
 pub const LEAVING: &str = "Shutting down (from inside)";
 

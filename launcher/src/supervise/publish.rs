@@ -47,6 +47,7 @@ impl Publisher {
             base: plan.ids.picked().then_some(plan.ids.base),
             no_new_privileges: plan.limits.no_new_privileges,
             system_calls: plan.limits.system_calls.clone(),
+            reboots: plan.init.reboot.is_some(),
             ready: false,
             boot: None,
             addresses: Vec::new(),

@@ -7,7 +7,9 @@ use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::plan::init::SIGRTMIN;
 use crate::step::{At, StepError};
+use crate::sys::signal::with_real_time;
 
 /// Blocked signals and the descriptor on which they arrive. Blocking outlives exec, so none is lost when the launcher
 /// executes itself anew for a reboot.
@@ -16,6 +18,8 @@ pub struct Signals {
     fd: SignalFd,
     /// The signal that asked for a stop last.
     stop: Cell<Option<i32>>,
+    /// A reboot was asked for, too.
+    reboot: Cell<bool>,
     /// Whether [`REGISTER`] has come.
     register: Cell<bool>,
 }
@@ -24,6 +28,9 @@ pub struct Signals {
 /// may have lost what it knew. One that does nothing to a process that does not expect it, such as this program in another
 /// version or before it supervises.
 pub const REGISTER: Signal = Signal::SIGURG;
+
+/// What asks for a reboot of the container: the signal of systemd that means the same.
+pub const REBOOT: i32 = SIGRTMIN + 5;
 
 /// PID of the service manager.
 const MANAGER: u32 = 1;
@@ -34,21 +41,26 @@ pub fn is_stop(signal: i32) -> bool {
 }
 
 impl Signals {
-    /// Blocks SIGTERM, SIGINT, SIGCHLD and [`REGISTER`] from here on.
+    /// Blocks SIGTERM, SIGINT, SIGCHLD, [`REGISTER`] and [`REBOOT`] from here on.
     pub fn block() -> Result<Signals, StepError> {
-        Signals::of(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD, REGISTER])
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD, REGISTER];
+        Signals::of_set(&with_real_time(SigSet::from_iter(signals), REBOOT))
     }
 
     /// Blocks these from here on.
     pub fn of(signals: &[Signal]) -> Result<Signals, StepError> {
-        let set = SigSet::from_iter(signals.iter().copied());
+        Signals::of_set(&SigSet::from_iter(signals.iter().copied()))
+    }
+
+    fn of_set(set: &SigSet) -> Result<Signals, StepError> {
         set.thread_block().at("block", "signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        let fd = SignalFd::with_flags(set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .at("create", "signalfd")?;
         Ok(Signals {
             fd,
             stop: Cell::new(None),
             register: Cell::new(false),
+            reboot: Cell::new(false),
         })
     }
 
@@ -81,6 +93,9 @@ impl Signals {
             stop = stop.or(Some(signal).filter(|signal| is_stop(*signal)));
             self.register
                 .set(self.register.get() || signal == REGISTER as i32);
+            if signal == REBOOT {
+                self.reboot.set(true);
+            }
         }
         if stop.is_some() {
             self.stop.set(stop);
@@ -91,6 +106,11 @@ impl Signals {
     /// Whether [`REGISTER`] was among what [`Signals::stop_requested`] took since this was asked last.
     pub fn register_requested(&self) -> bool {
         self.register.take()
+    }
+
+    /// Whether [`Signals::stop_requested`] found that a reboot was asked for. Tells so once.
+    pub fn reboot_requested(&self) -> bool {
+        self.reboot.take()
     }
 
     /// The signal that the last [`Signals::stop_requested`] found.

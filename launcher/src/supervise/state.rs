@@ -2,23 +2,20 @@
 //!
 //! A stop is asked for once and never lost: before the init can hear its shutdown signal the machine looks again and
 //! again; an init that never will is killed. After a stop was asked for, any end of the init is a stop. A second request
-//! kills at once, which is what machinectl and systemd-nspawn users know.
+//! kills at once, which is what machinectl and systemd-nspawn users know. A reboot that is asked for from outside goes the
+//! same way: any end of the init is one.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::supervise::describe::{ASKED, LEAVING};
+use crate::supervise::describe::{ASKED, LEAVING, REBOOTING};
 
 /// How long after a stop request an init of a kind that will hear may take to install its handlers.
 const HEARING_LIMIT: Duration = Duration::from_secs(4);
 
 /// How long after its start an unknown init may take to install a handler, if it ever does.
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// After which time the shutdown signal is sent once more, to an init that takes it as often as it comes: one that is
-/// just executing itself anew has lost the first. Doubled each time.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Between two looks whether the init hears.
 const LOOK: Duration = Duration::from_millis(10);
@@ -34,6 +31,8 @@ pub enum Event {
     Leaving,
     /// SIGTERM or SIGINT to the supervisor.
     StopRequested,
+    /// A reboot was asked for.
+    RebootRequested,
     /// Answer to [`Reaction::Probe`].
     Hears(bool),
     /// The init has ended.
@@ -60,16 +59,25 @@ pub enum Reaction {
     Status(String),
     /// Tell systemd that the container stops.
     Stopping,
-    /// Find out whether the init would hear the shutdown signal now.
-    Probe,
+    /// Find out whether the init would hear what it is to be asked now.
+    Probe(Goal),
     /// The same after a while.
-    ProbeAfter(Duration),
-    /// Send the shutdown signal.
-    Shutdown,
+    ProbeAfter(Duration, Goal),
+    /// Ask it.
+    Ask(Goal),
     /// Send SIGKILL.
     Kill,
     /// Nothing is left to supervise.
     Finish(Outcome),
+}
+
+/// What the init is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// To shut down.
+    Stop,
+    /// To reboot.
+    Reboot,
 }
 
 /// Why the container ended.
@@ -93,31 +101,44 @@ enum Phase {
     Running,
     /// Running, and shutting down by itself.
     Leaving,
-    Stopping {
-        asked: Duration,
-        /// Once the signal was sent: the pause before it is sent again.
-        signalled: Option<Duration>,
-    },
+    Ending(Ending),
+}
+
+/// An end that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    goal: Goal,
+    /// When it was asked for.
+    asked: Duration,
+    /// Once the init was asked: the pause before it is asked again.
+    told: Option<Duration>,
+}
+
+/// What the machine has to know of an init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manners {
+    /// It says when it is ready.
+    pub announces: bool,
+    /// It is of a kind that installs a handler for the shutdown signal.
+    pub will_hear: bool,
+    /// After which time it may be asked again: one that is just executing itself anew has lost the first signal. Doubled
+    /// each time.
+    pub again: Option<Duration>,
 }
 
 /// The machine.
 #[derive(Debug)]
 pub struct Machine {
     phase: Phase,
-    announces: bool,
-    will_hear: bool,
-    repeats: bool,
+    manners: Manners,
 }
 
 impl Machine {
-    /// A container that has just been started. `announces`: its init says when it is ready. `will_hear`: its init is of a
-    /// kind that installs a handler for the shutdown signal. `repeats`: to which that signal may be sent again.
-    pub fn new(announces: bool, will_hear: bool, repeats: bool) -> Machine {
+    /// A container that has just been started.
+    pub fn new(manners: Manners) -> Machine {
         Machine {
             phase: Phase::Booting,
-            announces,
-            will_hear,
-            repeats,
+            manners,
         }
     }
 
@@ -133,14 +154,18 @@ impl Machine {
                 self.phase = Phase::Running;
                 vec![Reaction::Ready]
             }
-            (Event::Status(text), Phase::Booting) if self.announces => {
+            (Event::Status(text), Phase::Booting) if self.manners.announces => {
                 vec![Reaction::Status(format!("Booting: {text}"))]
             }
             (Event::Status(text), Phase::Leaving) => {
                 vec![Reaction::Status(format!("{LEAVING}: {text}"))]
             }
-            (Event::Status(text), Phase::Stopping { .. }) => {
-                vec![Reaction::Status(format!("{ASKED}: {text}"))]
+            (Event::Status(text), Phase::Ending(ending)) => {
+                let asked = match ending.goal {
+                    Goal::Stop => ASKED,
+                    Goal::Reboot => REBOOTING,
+                };
+                vec![Reaction::Status(format!("{asked}: {text}"))]
             }
             (Event::Leaving, Phase::Running) => {
                 self.phase = Phase::Leaving;
@@ -151,78 +176,100 @@ impl Machine {
                 self.phase = Phase::Running;
                 vec![Reaction::Running]
             }
-            (Event::StopRequested, Phase::Booting | Phase::Running | Phase::Leaving) => {
-                self.phase = Phase::Stopping {
-                    asked: now,
-                    signalled: None,
-                };
-                vec![Reaction::Stopping, Reaction::Probe]
+            (Event::StopRequested, Phase::Ending(ending)) if ending.goal == Goal::Stop => {
+                vec![Reaction::Kill]
             }
-            (Event::StopRequested, Phase::Stopping { .. }) => vec![Reaction::Kill],
-            (
-                Event::Hears(hears),
-                Phase::Stopping {
-                    asked,
-                    signalled: None,
-                },
-            ) => self.heard(hears, asked, now),
-            (
-                Event::Hears(hears),
-                Phase::Stopping {
-                    asked,
-                    signalled: Some(pause),
-                },
-            ) => self.again(hears, asked, pause),
+            // A stop overtakes a reboot.
+            (Event::StopRequested, _) => {
+                let mut reactions = vec![Reaction::Stopping];
+                reactions.push(self.begin(Goal::Stop, now));
+                reactions
+            }
+            (Event::RebootRequested, Phase::Booting | Phase::Running | Phase::Leaving) => {
+                let status = Reaction::Status(REBOOTING.to_owned());
+                vec![status, self.begin(Goal::Reboot, now)]
+            }
+            (Event::Hears(hears), Phase::Ending(ending)) => match ending.told {
+                None => self.first(hears, ending, now),
+                Some(pause) => self.again(hears, ending, pause),
+            },
             (Event::Ended(end), phase) => vec![Reaction::Finish(outcome(end, phase))],
-            (Event::Ready | Event::Leaving | Event::Status(_) | Event::Hears(_), _) => Vec::new(),
+            (
+                Event::Ready
+                | Event::Leaving
+                | Event::Status(_)
+                | Event::Hears(_)
+                | Event::RebootRequested,
+                _,
+            ) => Vec::new(),
         }
     }
 
-    fn heard(&mut self, hears: bool, asked: Duration, now: Duration) -> Vec<Reaction> {
-        let patient = if self.will_hear {
+    fn begin(&mut self, goal: Goal, now: Duration) -> Reaction {
+        self.phase = Phase::Ending(Ending {
+            goal,
+            asked: now,
+            told: None,
+        });
+        Reaction::Probe(goal)
+    }
+
+    fn first(&mut self, hears: bool, ending: Ending, now: Duration) -> Vec<Reaction> {
+        let Ending { goal, asked, .. } = ending;
+        let patient = if self.manners.will_hear {
             now.saturating_sub(asked) < HEARING_LIMIT
         } else {
             now < SETTLE
         };
         if hears || !patient {
-            self.phase = Phase::Stopping {
-                asked,
-                signalled: Some(AGAIN),
-            };
+            self.phase = Phase::Ending(Ending {
+                told: Some(self.manners.again.unwrap_or_default()),
+                ..ending
+            });
         }
-        match (hears, patient) {
-            (true, _) if self.repeats => vec![Reaction::Shutdown, Reaction::ProbeAfter(AGAIN)],
-            (true, _) => vec![Reaction::Shutdown],
-            (false, true) => vec![Reaction::ProbeAfter(LOOK)],
-            (false, false) => vec![Reaction::Kill],
+        match (hears, patient, self.manners.again) {
+            (true, _, Some(pause)) => vec![Reaction::Ask(goal), Reaction::ProbeAfter(pause, goal)],
+            (true, _, None) => vec![Reaction::Ask(goal)],
+            (false, true, _) => vec![Reaction::ProbeAfter(LOOK, goal)],
+            (false, false, _) => vec![Reaction::Kill],
         }
     }
-}
 
-impl Machine {
     /// An init that hears the signal at last takes it now; one that does not, such as the final stage of a shutdown, is
     /// looked at again.
-    fn again(&mut self, hears: bool, asked: Duration, pause: Duration) -> Vec<Reaction> {
-        if !self.repeats {
+    fn again(&mut self, hears: bool, ending: Ending, pause: Duration) -> Vec<Reaction> {
+        if self.manners.again.is_none() {
             return Vec::new();
         }
         let pause = if hears { pause * 2 } else { pause };
-        self.phase = Phase::Stopping {
-            asked,
-            signalled: Some(pause),
-        };
-        let mut reactions = vec![Reaction::ProbeAfter(pause)];
+        self.phase = Phase::Ending(Ending {
+            told: Some(pause),
+            ..ending
+        });
+        let mut reactions = vec![Reaction::ProbeAfter(pause, ending.goal)];
         if hears {
-            reactions.insert(0, Reaction::Shutdown);
+            reactions.insert(0, Reaction::Ask(ending.goal));
         }
         reactions
     }
 }
 
 /// reboot(2): in a PID namespace the kernel ends the init with SIGHUP for a restart, with SIGINT for halt and power-off.
+/// Whatever was asked for counts more than the way in which the init went about it.
 fn outcome(end: End, phase: Phase) -> Outcome {
     match (end, phase) {
-        (_, Phase::Stopping { .. }) => Outcome::Stopped,
+        (
+            _,
+            Phase::Ending(Ending {
+                goal: Goal::Stop, ..
+            }),
+        ) => Outcome::Stopped,
+        (
+            _,
+            Phase::Ending(Ending {
+                goal: Goal::Reboot, ..
+            }),
+        ) => Outcome::Reboot,
         (End::Killed(Signal::SIGHUP), _) => Outcome::Reboot,
         (End::Killed(Signal::SIGINT) | End::Exited(0), _) => Outcome::PoweredOff,
         (End::Exited(status), _) => Outcome::Failed(status),
@@ -234,8 +281,16 @@ fn outcome(end: End, phase: Phase) -> Outcome {
 mod tests {
     use super::*;
 
+    fn manners(will_hear: bool, again: Option<Duration>) -> Manners {
+        Manners {
+            announces: true,
+            will_hear,
+            again,
+        }
+    }
+
     fn run(will_hear: bool, events: &[(u64, Event)]) -> Vec<Reaction> {
-        let mut machine = Machine::new(true, will_hear, false);
+        let mut machine = Machine::new(manners(will_hear, None));
         let at = Duration::from_millis;
         events
             .iter()
@@ -259,9 +314,9 @@ mod tests {
             got,
             [
                 Reaction::Stopping,
-                Reaction::Probe,
-                Reaction::ProbeAfter(LOOK),
-                Reaction::Shutdown
+                Reaction::Probe(Goal::Stop),
+                Reaction::ProbeAfter(LOOK, Goal::Stop),
+                Reaction::Ask(Goal::Stop)
             ]
         );
     }
@@ -279,7 +334,7 @@ mod tests {
         );
         assert_eq!(
             run(false, &[(10, stop), (10, Event::Hears(false))])[2..],
-            [Reaction::ProbeAfter(LOOK)]
+            [Reaction::ProbeAfter(LOOK, Goal::Stop)]
         );
     }
 
@@ -294,12 +349,12 @@ mod tests {
 
     #[test]
     fn a_lost_signal_is_sent_again() {
-        let mut machine = Machine::new(true, true, true);
+        let mut machine = Machine::new(manners(true, Some(Duration::from_secs(1))));
         let mut next = |event, s| machine.next(event, Duration::from_secs(s));
         let sent = |s| {
             vec![
-                Reaction::Shutdown,
-                Reaction::ProbeAfter(Duration::from_secs(s)),
+                Reaction::Ask(Goal::Stop),
+                Reaction::ProbeAfter(Duration::from_secs(s), Goal::Stop),
             ]
         };
         next(Event::StopRequested, 10);
@@ -307,6 +362,45 @@ mod tests {
         assert_eq!(next(Event::Hears(true), 11), sent(2));
         assert_eq!(next(Event::Hears(false), 13), sent(2)[1..]);
         assert_eq!(next(Event::Hears(true), 15), sent(4));
+    }
+
+    #[test]
+    fn a_reboot_follows_the_rules_of_a_stop_and_gives_way_to_one() {
+        let got = run(
+            true,
+            &[
+                (5, Event::RebootRequested),
+                (5, Event::Hears(false)),
+                (15, Event::Hears(true)),
+                (16, Event::RebootRequested),
+                (17, Event::StopRequested),
+                (17, Event::Hears(true)),
+                (18, Event::Ended(End::Killed(Signal::SIGHUP))),
+            ],
+        );
+        assert_eq!(
+            got,
+            [
+                Reaction::Status(REBOOTING.into()),
+                Reaction::Probe(Goal::Reboot),
+                Reaction::ProbeAfter(LOOK, Goal::Reboot),
+                Reaction::Ask(Goal::Reboot),
+                Reaction::Stopping,
+                Reaction::Probe(Goal::Stop),
+                Reaction::Ask(Goal::Stop),
+                Reaction::Finish(Outcome::Stopped),
+            ]
+        );
+        let reboot = (0, Event::RebootRequested);
+        assert_eq!(
+            run(true, &[reboot.clone(), (4001, Event::Hears(false))]).last(),
+            Some(&Reaction::Kill)
+        );
+        let end = (9, Event::Ended(End::Exited(0)));
+        assert_eq!(
+            run(true, &[reboot, end]).last(),
+            Some(&Reaction::Finish(Outcome::Reboot))
+        );
     }
 
     #[test]
@@ -371,7 +465,7 @@ mod tests {
             shown("Shutting down (from inside): x"),
             Reaction::Running,
             Reaction::Stopping,
-            Reaction::Probe,
+            Reaction::Probe(Goal::Stop),
             shown("Shutting down (asked): x"),
         ];
         assert_eq!(got, want);

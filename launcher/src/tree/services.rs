@@ -136,7 +136,16 @@ fn runner(root: BorrowedFd, kind: InitKind, inittab: Option<&str>) -> Runner {
         InitKind::Openrc => Runner::Openrc,
         InitKind::Sysvinit | InitKind::Busybox if starts_openrc() => Runner::Openrc,
         InitKind::Sysvinit => Runner::Sysv,
-        InitKind::Busybox | InitKind::Shepherd | InitKind::Other => Runner::Own,
+        // Debian's runs them, too.
+        InitKind::Runit if is_there(root, "etc/rcS.d") => Runner::Sysv,
+        InitKind::Busybox
+        | InitKind::Runit
+        | InitKind::S6
+        | InitKind::S6LinuxInit
+        | InitKind::Dinit
+        | InitKind::Shepherd
+        | InitKind::Own
+        | InitKind::Other => Runner::Own,
     }
 }
 

@@ -68,6 +68,21 @@ pub(super) static ROWS: &[KeyRow] = &[
         "yes: started when the init says so; no: when it runs; by init when unset",
     ),
     row(
+        "RebootSignal",
+        ONE,
+        "signal that asks the init to reboot; by init when unset",
+    ),
+    row(
+        "ContainerManager",
+        ONE_TEXT,
+        "word that the init sees as \"container\"; by init when unset",
+    ),
+    row(
+        "ProcessTwo",
+        ONE,
+        "yes: the program of Init= runs under a small init of skep's",
+    ),
+    row(
         "Device",
         LIST,
         "[-]NODE[:TARGET][:rwm]: device node of the host that the container gets",

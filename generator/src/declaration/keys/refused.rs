@@ -79,7 +79,6 @@ fn container_later(name: &str) -> Option<String> {
         "PivotRoot",
         "PodmanArgs",
         "Port",
-        "ProcessTwo",
         "PublishPort",
         "Pull",
         "ResolvConf",

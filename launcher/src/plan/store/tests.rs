@@ -232,7 +232,7 @@ fn a_guix_system_gets_what_it_needs_and_no_more() {
         "-system (Guix System)\n",
         "directory /root 0700\n",
         "store /gnu/store ro, 1 items\n",
-        "(shepherd), ready when it runs, shut down by signal 15\n",
+        "(shepherd), ready when it runs, shut down by signal 15, for a reboot too\n",
     ] {
         assert!(text.contains(line), "{line} not in {text}");
     }
