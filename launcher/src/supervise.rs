@@ -20,10 +20,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::exec::parent::Running;
+use crate::load::console_path;
 use crate::plan::LaunchPlan;
 use crate::register::{self, Registration, machine_name};
 use crate::step::{At, StepError};
 use crate::supervise::console::Console;
+use crate::supervise::console::share::LISTENER;
 use crate::supervise::notify::Told;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
@@ -80,12 +82,14 @@ pub fn supervise(
     let mut console = Console::new(running.console.as_fd())?;
     let epoll = watch(running, signals, &console)?;
     supervisor.started();
+    console.listen(&console_path(&plan.name), &epoll);
     supervisor.register(&epoll);
     // The console is edge-triggered: what one turn leaves is remembered here.
     let mut unread = false;
     let mut events = [EpollEvent::empty(); 8];
     while supervisor.outcome.is_none() {
-        let ready = match epoll.wait(&mut events, supervisor.timeout(unread)) {
+        let timeout = supervisor.timeout(unread, console.again());
+        let ready = match epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => 0,
             other => other.at("wait for", "events")?,
         };
@@ -104,16 +108,18 @@ pub fn supervise(
                 MACHINED => supervisor.machined(&epoll),
                 NAMES => running.names.changed(),
                 LEADER => supervisor.leader_ended()?,
+                id @ LISTENER.. => console.event(id, &epoll),
                 _ => {}
             }
         }
         unread = unread && console.read();
+        console.pass_input(&epoll);
         if supervisor.probe_at.is_some_and(|at| at <= Instant::now()) {
             supervisor.probe_at = None;
             supervisor.probe();
         }
     }
-    console.finish();
+    console.finish(supervisor.outcome.as_ref());
     if let Some(registration) = supervisor.registration.take() {
         registration.end();
     }
@@ -134,7 +140,7 @@ fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epol
     add(running.leader.pidfd.as_fd(), EpollFlags::EPOLLIN, LEADER)?;
     add(
         running.console.as_fd(),
-        EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+        EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
         CONSOLE,
     )?;
     add(running.notify.as_fd(), EpollFlags::EPOLLIN, NOTIFY)?;
@@ -196,15 +202,17 @@ impl Supervisor<'_> {
         }
     }
 
-    fn timeout(&self, unread: bool) -> EpollTimeout {
+    fn timeout(&self, unread: bool, console: Option<Duration>) -> EpollTimeout {
         if unread {
             return EpollTimeout::ZERO;
         }
-        let Some(at) = self.probe_at else {
-            return EpollTimeout::NONE;
-        };
-        let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO)
+        let probe = self
+            .probe_at
+            .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        match probe.into_iter().chain(console).min() {
+            None => EpollTimeout::NONE,
+            Some(left) => EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO),
+        }
     }
 
     fn feed(&mut self, event: Event) {

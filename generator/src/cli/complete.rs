@@ -17,7 +17,7 @@ _skep_with_names() {
     _skep "$@"
     [[ $COMP_CWORD -ge 2 && " ${COMP_WORDS[*]:0:COMP_CWORD} " != *" -- "* ]] || return 0
     case "${COMP_WORDS[1]}" in
-        apply|cat|create|disable|enable|exec|remove|restart|shell|show|start|status|stop) ;;
+        apply|cat|console|create|disable|enable|exec|remove|restart|shell|show|start|status|stop) ;;
         *) return 0 ;;
     esac
     local word="${COMP_LINE:0:COMP_POINT}"
@@ -34,7 +34,7 @@ complete -F _skep_with_names -o bashdefault -o default skep
 "#;
 
 const FISH: &str = r#"
-complete -c skep -n "__fish_seen_subcommand_from apply cat create disable enable exec remove restart shell show start status stop" -f -a "(skep names 2>/dev/null)"
+complete -c skep -n "__fish_seen_subcommand_from apply cat console create disable enable exec remove restart shell show start status stop" -f -a "(skep names 2>/dev/null)"
 "#;
 
 const ZSH: &str = r#"
