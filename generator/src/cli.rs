@@ -5,6 +5,7 @@
 
 mod check;
 mod complete;
+mod console;
 mod create;
 mod enable;
 mod enter;
@@ -103,6 +104,8 @@ enum Verb {
     Exec(ExecArgs),
     /// Open a shell inside a running container
     Shell(ShellArgs),
+    /// Attach to the console of a running container
+    Console(ConsoleArgs),
     /// Run a command in a throw-away container
     Run(Box<run::RunArgs>),
     /// Print the completion script of a shell
@@ -261,6 +264,19 @@ struct ShellArgs {
 }
 
 #[derive(Debug, Args)]
+struct ConsoleArgs {
+    /// Write nothing
+    #[arg(long)]
+    read_only: bool,
+    /// Show text only, without what the container does to the terminal
+    #[arg(long)]
+    clean: bool,
+    /// Container
+    #[arg(value_name = "NAME", value_parser = container)]
+    name: String,
+}
+
+#[derive(Debug, Args)]
 struct ExecArgs {
     /// Container
     #[arg(value_name = "NAME", value_parser = container)]
@@ -333,6 +349,7 @@ fn dispatch(parsed: CommandLine) -> u8 {
         Verb::Remove(arguments) => remove::remove(&layout, &arguments),
         Verb::Exec(arguments) => enter::exec(&arguments),
         Verb::Shell(arguments) => enter::shell(&arguments),
+        Verb::Console(arguments) => console::console(&arguments),
         Verb::Completions { shell } => complete::completions(shell),
         Verb::Names => complete::names(&layout.root),
         Verb::Run(arguments) => run::run(&layout, &arguments),

@@ -11,6 +11,7 @@ use std::time::Instant;
 use lexopt::{Arg, Parser, ValueExt};
 use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile, Users};
 
+use crate::attach::{self, Attach};
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
 use crate::join::{self, Request, sealed};
@@ -36,8 +37,10 @@ usage: launcher boot NAME | boot --spec FILE
        launcher plan NAME | plan --spec FILE|-
        launcher exec NAME [--user UID[:GID]] [--chdir DIR] [--env NAME=VALUE]... -- COMMAND [ARGUMENT...]
        launcher shell NAME [--user UID[:GID]]
+       launcher console NAME [--read-only] [--clean]
 
-Boots one system container that skep(1) declared, runs a single command in a new one, or enters one. See skep-launcher(8).
+Boots one system container that skep(1) declared, runs a single command in a new one, enters one, or attaches to the console
+of one. See skep-launcher(8).
 ";
 
 /// Exit status of a wrong command line.
@@ -51,6 +54,7 @@ enum Verb {
     Run(PathBuf, Keep),
     Plan(PathBuf),
     Enter(Request),
+    Attach(Attach),
     Help,
     Version,
 }
@@ -62,6 +66,7 @@ pub fn run() -> ExitCode {
         Ok(Verb::Run(spec, keep)) => run::run(&spec, keep),
         Ok(Verb::Plan(spec)) => report(plan(&spec)),
         Ok(Verb::Enter(request)) => join::run(request),
+        Ok(Verb::Attach(request)) => attach::run(&request),
         Ok(Verb::Help) => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -98,6 +103,7 @@ fn parse(mut args: Parser) -> Result<Verb, lexopt::Error> {
             Some("plan") => parse_spec_path(&mut args).map(Verb::Plan),
             Some("exec") => parse_request(&mut args, false).map(Verb::Enter),
             Some("shell") => parse_request(&mut args, true).map(Verb::Enter),
+            Some("console") => parse_attach(&mut args).map(Verb::Attach),
             _ => Err(format!("unknown verb {verb:?}").into()),
         },
         other => Err(other.unexpected()),
@@ -128,6 +134,22 @@ fn parse_run(args: &mut Parser) -> Result<Verb, lexopt::Error> {
     }
     let path = path.ok_or_else(|| lexopt::Error::from("a container name is missing"))?;
     Ok(Verb::Run(path, keep))
+}
+
+fn parse_attach(args: &mut Parser) -> Result<Attach, lexopt::Error> {
+    let mut request = Attach::default();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("read-only") => request.read_only = true,
+            Arg::Long("clean") => request.clean = true,
+            Arg::Value(name) if request.name.is_empty() => request.name = parse_name(name)?,
+            other => return Err(other.unexpected()),
+        }
+    }
+    if request.name.is_empty() {
+        return Err("a container name is missing".into());
+    }
+    Ok(request)
 }
 
 fn parse_name(name: OsString) -> Result<String, lexopt::Error> {

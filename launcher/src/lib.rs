@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod attach;
 pub mod cgroup;
 pub mod cli;
 pub mod exec;

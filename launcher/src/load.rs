@@ -39,6 +39,11 @@ pub fn state_dir(name: &str) -> PathBuf {
     Path::new(STATE_DIR).join(name)
 }
 
+/// The socket through which others attach to the console of container `name`.
+pub fn console_path(name: &str) -> PathBuf {
+    state_dir(name).join("console")
+}
+
 /// Reads the spec at `path`: a regular file that only its owner, root, can write.
 pub fn load_spec(path: &Path) -> Result<SpecFile, StepError> {
     let file = OpenOptions::new()

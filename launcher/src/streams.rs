@@ -16,7 +16,8 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stdin, dup2_stdout, pipe2};
 
 use crate::step::{At, StepError};
-use crate::streams::flow::{End, Flow, Side};
+pub(crate) use crate::streams::flow::End;
+use crate::streams::flow::{Flow, Side};
 use crate::supervise::signals::Signals;
 use crate::sys::pty;
 
@@ -250,14 +251,14 @@ fn let_go() -> Result<(), StepError> {
 
 /// Puts the caller's terminal into raw mode until dropped.
 #[derive(Debug)]
-struct Raw {
+pub(crate) struct Raw {
     terminal: OwnedFd,
     before: Termios,
 }
 
 impl Raw {
     /// None when standard input is no terminal.
-    fn enter() -> Result<Option<Raw>, StepError> {
+    pub(crate) fn enter() -> Result<Option<Raw>, StepError> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() {
             return Ok(None);
@@ -274,9 +275,30 @@ impl Raw {
     }
 }
 
+impl Raw {
+    /// Its size.
+    pub(crate) fn size(&self) -> Option<pty::Size> {
+        pty::size(self.terminal.as_fd()).ok()
+    }
+
+    /// The terminal and its settings before, for an end without a drop.
+    pub(crate) fn before(&self) -> Result<Raw, StepError> {
+        let terminal = self.terminal.try_clone().at("duplicate", "terminal")?;
+        Ok(Raw {
+            terminal,
+            before: self.before.clone(),
+        })
+    }
+
+    pub(crate) fn restore(&self) {
+        // The terminal may be gone. Output has been formatted when it was written, so there is nothing to wait for, and who
+        // stopped the terminal would let that wait last for ever.
+        let _ = tcsetattr(&self.terminal, SetArg::TCSANOW, &self.before);
+    }
+}
+
 impl Drop for Raw {
     fn drop(&mut self) {
-        // The terminal may be gone.
-        let _ = tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.before);
+        self.restore();
     }
 }

@@ -25,6 +25,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::exec::parent::Running;
+use crate::load::console_path;
 use crate::plan::LaunchPlan;
 use crate::plan::init::Ask;
 use crate::register::{self, Registration, machine_name};
@@ -32,6 +33,7 @@ use crate::step::{At, StepError};
 use crate::supervise::addresses::{Addresses, Look};
 use crate::supervise::ask::Asking;
 use crate::supervise::console::Console;
+use crate::supervise::console::share::LISTENER;
 use crate::supervise::extend::Extension;
 use crate::supervise::notify::Told;
 use crate::supervise::publish::Publisher;
@@ -127,12 +129,14 @@ pub fn supervise(
     let epoll = watch(running, signals, &console)?;
     supervisor.watch_addresses(&epoll);
     supervisor.started();
+    console.listen(&console_path(&plan.name), &epoll);
     supervisor.register(&epoll);
     // The console is edge-triggered: what one turn leaves is remembered here.
     let mut unread = false;
     let mut events = [EpollEvent::empty(); 8];
     while supervisor.outcome.is_none() {
-        let ready = match epoll.wait(&mut events, supervisor.timeout(unread)) {
+        let timeout = supervisor.timeout(unread, console.again());
+        let ready = match epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => 0,
             other => other.at("wait for", "events")?,
         };
@@ -150,6 +154,7 @@ pub fn supervise(
                 NAMES => running.names.changed(),
                 LEADER => supervisor.leader_ended()?,
                 ADDRESSES => supervisor.addresses_changed(),
+                id @ LISTENER.. => console.event(id, &epoll),
                 _ => {}
             }
             if signals.register_requested() && supervisor.outcome.is_none() {
@@ -157,6 +162,7 @@ pub fn supervise(
             }
         }
         unread = unread && console.read();
+        console.pass_input(&epoll);
         if let Some((_, goal)) = supervisor.probe_at.take_if(|(at, _)| *at <= Instant::now()) {
             supervisor.probe(goal);
         }
@@ -164,7 +170,7 @@ pub fn supervise(
             supervisor.look(&epoll);
         }
     }
-    console.finish();
+    console.finish(supervisor.outcome.as_ref());
     supervisor.asking.finish();
     if let Some(registration) = supervisor.registration.take() {
         registration.end();
@@ -188,7 +194,7 @@ fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epol
     add(running.leader.pidfd.as_fd(), EpollFlags::EPOLLIN, LEADER)?;
     add(
         running.console.as_fd(),
-        EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+        EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
         CONSOLE,
     )?;
     add(running.notify.as_fd(), EpollFlags::EPOLLIN, NOTIFY)?;
@@ -261,16 +267,19 @@ impl Supervisor<'_> {
         }
     }
 
-    fn timeout(&self, unread: bool) -> EpollTimeout {
+    fn timeout(&self, unread: bool, console: Option<Duration>) -> EpollTimeout {
         if unread {
             return EpollTimeout::ZERO;
         }
-        let probe_at = self.probe_at.map(|(at, _)| at);
-        let Some(at) = probe_at.into_iter().chain(self.look_at).min() else {
-            return EpollTimeout::NONE;
-        };
-        let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO)
+        let at = self.probe_at.map(|(at, _)| at);
+        let left = at
+            .into_iter()
+            .chain(self.look_at)
+            .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        match left.chain(console).min() {
+            None => EpollTimeout::NONE,
+            Some(left) => EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO),
+        }
     }
 
     fn feed(&mut self, event: Event) {

@@ -15,12 +15,12 @@ const NOT_ENTERED: u8 = 125;
 
 /// `skep exec`
 pub(super) fn exec(arguments: &ExecArgs) -> u8 {
-    become_launcher(&exec_arguments(arguments))
+    become_launcher(&exec_arguments(arguments), NOT_ENTERED)
 }
 
 /// `skep shell`
 pub(super) fn shell(arguments: &ShellArgs) -> u8 {
-    become_launcher(&shell_arguments(arguments))
+    become_launcher(&shell_arguments(arguments), NOT_ENTERED)
 }
 
 fn shell_arguments(arguments: &ShellArgs) -> Vec<OsString> {
@@ -56,11 +56,12 @@ fn options(arguments: &EnterArgs) -> Vec<OsString> {
     out
 }
 
-/// Replaces this process: terminal, signals and exit status are the launcher's from here on.
-fn become_launcher(arguments: &[OsString]) -> u8 {
+/// Replaces this process: terminal, signals and exit status are the launcher's from here on. Returns `otherwise` when there is
+/// no launcher.
+pub(super) fn become_launcher(arguments: &[OsString], otherwise: u8) -> u8 {
     let error = Command::new(LAUNCHER).args(arguments).exec();
     report::error_line(&format!("{LAUNCHER}: {error}"));
-    NOT_ENTERED
+    otherwise
 }
 
 #[cfg(test)]

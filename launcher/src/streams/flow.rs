@@ -1,6 +1,6 @@
 //! One direction of a stream.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
@@ -43,7 +43,7 @@ pub(super) enum Side {
 
 /// One end of a flow.
 #[derive(Debug)]
-pub(super) struct End {
+pub(crate) struct End {
     fd: OwnedFd,
     way: Way,
     kind: Kind,
@@ -82,12 +82,12 @@ impl End {
     }
 
     /// The caller's, to read from.
-    pub(super) fn source(fd: OwnedFd) -> Result<End, StepError> {
+    pub(crate) fn source(fd: OwnedFd) -> Result<End, StepError> {
         End::of_caller(fd, OFlag::O_RDONLY)
     }
 
     /// The caller's, to write to.
-    pub(super) fn sink(fd: OwnedFd) -> Result<End, StepError> {
+    pub(crate) fn sink(fd: OwnedFd) -> Result<End, StepError> {
         End::of_caller(fd, OFlag::O_WRONLY)
     }
 
@@ -120,6 +120,11 @@ impl End {
         })
     }
 
+    /// For poll(2).
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// Whether nothing is to be read now.
     fn is_drained(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
@@ -129,14 +134,16 @@ impl End {
                 .is_some_and(|flags| flags.contains(PollFlags::POLLIN))
     }
 
-    fn read(&self, bytes: &mut [u8]) -> nix::Result<usize> {
+    /// Reads what is there.
+    pub(crate) fn read(&self, bytes: &mut [u8]) -> nix::Result<usize> {
         match self.way {
             Way::Socket => recv(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT),
             Way::Plain | Way::Small => read(&self.fd, bytes),
         }
     }
 
-    fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
+    /// Writes as much as there is room for; where it might block, only what a poll has promised.
+    pub(crate) fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
         match self.way {
             Way::Plain => write(&self.fd, bytes),
             Way::Socket => {
