@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,6 +12,7 @@ use skep_spec::{Content, LAUNCHER};
 
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
+use crate::handed::{self, Handed};
 use crate::join::{self, Request};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::prepare::{Prepared, prepare};
@@ -20,7 +22,6 @@ use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
 use crate::supervise::{notify, supervise};
-use crate::sys::fd::close_from;
 use crate::template::{self, Made};
 use crate::{cgroup, log};
 
@@ -170,8 +171,8 @@ fn parse_request(args: &mut Parser, shell: bool) -> Result<Request, lexopt::Erro
 }
 
 fn boot(path: &Path) -> Result<ExitCode, StepError> {
-    // systemd passes nothing above standard error; whoever else does must not reach the guest.
-    close_from(3).at("close", "inherited descriptors")?;
+    // The guest gets the sockets that systemd passes, and nothing else that is open.
+    Handed::of_environment()?.keep_nothing_else()?;
     std::env::set_current_dir("/").at("enter", "/")?;
     let signals = Signals::block()?;
     let file = load_spec(path)?;
@@ -196,6 +197,7 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         locks: _locks,
         kept: _kept,
     } = prepared;
+    let sockets = plan.sockets.len();
     let outcome = {
         let payload = cgroup::prepare(&host, plan.ids.host(0))?;
         let launched = launch(&plan, &tree, &payload, &signals, Stdio::Console)?;
@@ -205,7 +207,8 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
             Launched::Stopped => Outcome::Stopped,
             Launched::Running(leader) => {
                 let running = Running::of(leader)?;
-                let publisher = Publisher::new(&plan, &file.id, running.leader.pid.as_raw())?;
+                let mut publisher = Publisher::new(&plan, &file.id, running.leader.pid.as_raw())?;
+                publisher.export(running.export.as_fd());
                 supervise(&plan, &running, &signals, publisher)?
             }
         }
@@ -213,6 +216,10 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
     // Asked for after the last look of the supervisor: not to be lost in the next boot.
     if outcome == Outcome::Reboot && signals.stop_requested_after_end()? {
         return finish(Outcome::Stopped, path);
+    }
+    if outcome == Outcome::Reboot {
+        // For the next boot, by the same process.
+        handed::pass_on(sockets)?;
     }
     finish(outcome, path)
 }

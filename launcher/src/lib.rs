@@ -9,6 +9,7 @@
 pub mod cgroup;
 pub mod cli;
 pub mod exec;
+pub mod handed;
 pub mod host;
 pub mod image;
 pub mod join;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use skep_spec::{ContainerSpec, Network, Variable};
 
-use super::{At, Reader, adapt, mounts, root, security, store, users};
+use super::{At, Reader, adapt, integration, mounts, root, security, store, users};
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
@@ -47,6 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let notify_ready = reader.scalar("NotifyReady", boolean);
     let security = security::read(reader);
     let adapt = adapt::read(reader);
+    let integration = integration::read(reader);
     let spec = ContainerSpec {
         init: value(init),
         parameters,
@@ -66,6 +67,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         adapt,
         system: value(store.system),
         store: store.store,
+        resolv_conf: integration.resolv_conf,
+        timezone: integration.timezone,
+        link_journal: integration.link_journal,
         ..ContainerSpec::of(root, users.users)
     };
     Read {

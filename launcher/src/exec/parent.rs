@@ -28,8 +28,8 @@ use crate::tree::Tree;
 pub struct Leader {
     /// That process.
     pub child: Child,
-    /// What the stage made for the supervisor: the console's master when there is a console, then the notify socket when
-    /// there is one.
+    /// What the stage made for the supervisor: the console's master when there is a console, then the notify socket and the
+    /// directory of exported sockets when there are.
     pub built: Vec<OwnedFd>,
     /// Files in the container that follow the host's.
     pub names: Names,
@@ -44,6 +44,8 @@ pub struct Running {
     pub console: OwnedFd,
     /// Socket on which it says that it is ready.
     pub notify: OwnedFd,
+    /// What the host sees of the sockets that it exports.
+    pub export: OwnedFd,
     /// Files in it that follow the host's.
     pub names: Names,
 }
@@ -51,9 +53,9 @@ pub struct Running {
 impl Running {
     /// A container that boots has both.
     pub fn of(leader: Leader) -> Result<Running, StepError> {
-        let Ok([console, notify]) = <[OwnedFd; 2]>::try_from(leader.built) else {
+        let Ok([console, notify, export]) = <[OwnedFd; 3]>::try_from(leader.built) else {
             return Err(StepError::new(
-                "the plan has no console or no notify socket",
+                "the plan has no console, no notify socket or no exported sockets",
                 "",
             ));
         };
@@ -61,6 +63,7 @@ impl Running {
             leader: leader.child,
             console,
             notify,
+            export,
             names: leader.names,
         })
     }

@@ -7,13 +7,14 @@ mod op;
 
 use std::path::Path;
 
-use skep_spec::{Access, ContainerSpec, Network, Tmpfs};
+use skep_spec::{Access, ContainerSpec, Network, ResolvConf, Timezone, Tmpfs};
 
 pub use self::op::MountOp;
 
 use crate::host::HostFacts;
 use crate::plan::adapt::Adaptation;
-use crate::plan::environment::{NOTIFY_SOCKET, shares_machine_id};
+use crate::plan::adapt::names::RESOLV_CONF;
+use crate::plan::environment::{CREDENTIALS, NOTIFY_SOCKET, shares_machine_id};
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
 use crate::sys::mount::Attr;
@@ -77,7 +78,7 @@ pub fn plan_mounts(
     ops.extend(spec.devices.iter().cloned().map(MountOp::Node));
     ops.push(message_queues());
     ops.push(MountOp::Console);
-    plan_run(ids, host, machine_id, &mut ops);
+    plan_run(spec, ids, host, machine_id, &mut ops);
     if !keeps_own_tmp(spec, tree) {
         ops.push(temporary_files(ids));
     }
@@ -94,8 +95,30 @@ pub fn plan_mounts(
         ops.extend(own_file(spec.root.access, "/etc/fstab", text));
     }
     ops.extend(adaptation.mounts.iter().cloned());
+    ops.extend(resolver(spec));
+    if spec.timezone != Timezone::Off {
+        ops.push(MountOp::Localtime {
+            zone: host.timezone.clone(),
+            how: spec.timezone,
+        });
+    }
     plan_declared(spec, ids, &mut ops);
     ops
+}
+
+/// The resolv.conf(5) that `ResolvConf=` asks for; without it that of the host's network comes with its other names.
+fn resolver(spec: &ContainerSpec) -> Option<MountOp> {
+    let host = match spec.resolv_conf {
+        ResolvConf::Auto | ResolvConf::Off => return None,
+        ResolvConf::Host => RESOLV_CONF,
+        ResolvConf::Static => "/usr/lib/systemd/resolv.conf",
+        ResolvConf::Uplink => "/run/systemd/resolve/resolv.conf",
+        ResolvConf::Stub => "/run/systemd/resolve/stub-resolv.conf",
+    };
+    Some(MountOp::Follow {
+        host,
+        target: RESOLV_CONF,
+    })
 }
 
 /// `/proc` of the PID namespace, with its kernel settings read-only.
@@ -225,7 +248,13 @@ pub(super) fn message_queues() -> MountOp {
 }
 
 /// `/run`, and `/run/host` as the systemd Container Interface describes it.
-fn plan_run(ids: &Ids, host: &HostFacts, machine_id: &str, ops: &mut Vec<MountOp>) {
+fn plan_run(
+    spec: &ContainerSpec,
+    ids: &Ids,
+    host: &HostFacts,
+    machine_id: &str,
+    ops: &mut Vec<MountOp>,
+) {
     let run = Attr {
         noexec: false,
         ..API
@@ -258,6 +287,15 @@ fn plan_run(ids: &Ids, host: &HostFacts, machine_id: &str, ops: &mut Vec<MountOp
             "/run/host/os-release".into(),
             host.os_release.clone(),
         ));
+    }
+    ops.push(MountOp::Inaccessible("/run/host/inaccessible".into()));
+    ops.push(MountOp::Export("/run/host/unix-export".into()));
+    if host.handed.credentials.is_some() || !spec.credentials.is_empty() {
+        ops.push(MountOp::Credentials {
+            target: CREDENTIALS.into(),
+            source: host.handed.credentials.clone(),
+            declared: spec.credentials.clone(),
+        });
     }
     ops.push(MountOp::Freeze("/run/host".into()));
 }
