@@ -92,21 +92,9 @@ const SETTINGS: &[(&str, &str, Fate)] = &[
     ("Exec", "OOMScoreAdjust", SERVICE),
     ("Exec", "CPUAffinity", SERVICE),
     ("Exec", "Hostname", CONTAINER),
-    (
-        "Exec",
-        "ResolvConf",
-        Fate::Gone("with Network=host the container sees the host's; else its own stays"),
-    ),
-    (
-        "Exec",
-        "Timezone",
-        Fate::Gone("the container's own stays; for the host's, BindReadOnly=/etc/localtime"),
-    ),
-    (
-        "Exec",
-        "LinkJournal",
-        Fate::Gone("the console is in the host's journal; the container keeps its own"),
-    ),
+    ("Exec", "ResolvConf", Fate::Changed(resolv_conf)),
+    ("Exec", "Timezone", Fate::Changed(timezone)),
+    ("Exec", "LinkJournal", CONTAINER),
     ("Exec", "SuppressSync", Fate::Gone("not supported")),
     ("Files", "ReadOnly", CONTAINER),
     ("Files", "Volatile", CONTAINER),
@@ -186,6 +174,20 @@ fn users(value: &str) -> Translated {
         (_, Ok(false)) => key("no"),
         (_, Err(_)) => key(value),
     }
+}
+
+/// A copy in the tree becomes a mount that follows the host's file.
+fn resolv_conf(value: &str) -> Translated {
+    let value = match value.split_once('-') {
+        Some(("copy" | "replace", what)) => format!("bind-{what}"),
+        _ => value.to_owned(),
+    };
+    Ok(Some((Section::Container, "ResolvConf", value)))
+}
+
+fn timezone(value: &str) -> Translated {
+    let value = if value == "copy" { "bind" } else { value };
+    Ok(Some((Section::Container, "Timezone", value.to_owned())))
 }
 
 /// Translates the file at `path`, for container `name`.
@@ -324,10 +326,10 @@ mod tests {
     #[test]
     fn what_has_an_equivalent_is_translated() {
         let (text, remarks) = imported(
-            "[Exec]\nBoot=yes\nPrivateUsers=yes\nLimitNOFILE=1024\nEnvironment=RATE=50%\n\
+            "[Exec]\nBoot=yes\nPrivateUsers=yes\nResolvConf=copy-stub\nTimezone=copy\nLinkJournal=try-host\nLimitNOFILE=1024\nEnvironment=RATE=50%\n\
              [Files]\nBind=/srv/a:/a\nVolatile=state\n[Network]\nPrivate=no\n",
         );
-        let want = "[Container]\nPrivateUsers=pick\nEnvironment=RATE=50%%\nBind=/srv/a:/a\nVolatile=state\nNetwork=host\n\n\
+        let want = "[Container]\nPrivateUsers=pick\nResolvConf=bind-stub\nTimezone=bind\nLinkJournal=try-host\nEnvironment=RATE=50%%\nBind=/srv/a:/a\nVolatile=state\nNetwork=host\n\n\
             [Service]\nLimitNOFILE=1024\n";
         assert_eq!((text.as_str(), remarks), (want, Vec::new()));
     }
@@ -342,6 +344,12 @@ mod tests {
             ),
             ("[Network]\n\nZone=a\n", 3, "links are not supported"),
             ("[Exec]\nBoot=no\n", 2, "set Init="),
+            (
+                "[Exec]\nLinkJournal=guest\n",
+                2,
+                "paths that the container controls",
+            ),
+            ("[Exec]\nTimezone=delete\n", 2, "would write to the tree"),
             ("[Exec]\nPrivateUsers=managed\n", 2, "not supported"),
             ("[Exec]\nPrivateUsers=1048576:1000\n", 2, "65536 ids"),
             ("[Exec]\nFrob=1\n", 2, "not a setting of [Exec]"),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod base64;
 pub mod cli;
 pub mod declaration;
 pub mod digest;

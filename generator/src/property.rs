@@ -44,6 +44,8 @@ pub enum Value {
     Files(Vec<(String, bool)>),
     /// `aay`, e.g. `LogExtraFields`.
     ByteLists(Vec<Vec<u8>>),
+    /// `a(say)`, e.g. `SetCredential`.
+    Blobs(Vec<(String, Vec<u8>)>),
     /// `ay`, e.g. `AllowedCPUs`.
     Bytes(Vec<u8>),
     /// `a(sasb)`, e.g. `ExecStart`.

@@ -6,6 +6,7 @@
 mod adapt;
 mod container;
 mod init;
+mod integration;
 mod mounts;
 mod overlays;
 mod properties;
@@ -70,7 +71,8 @@ pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
     } = declaration;
     let mut reader = Reader::new(&name, &settings, problems, facts);
     let properties = properties::read(&mut reader);
-    let boot = container::read(&mut reader);
+    let mut boot = container::read(&mut reader);
+    boot.spec.credentials = integration::credentials(&properties);
     let wanted_by = wanted_by(&mut reader);
     instances(&mut reader);
     let place = |key: &str, origin: Origin| Problem {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -14,6 +14,7 @@ use skep_spec::{ContainerSpec, Content, LAUNCHER, SpecFile, Users};
 use crate::attach::{self, Attach};
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
+use crate::handed::{self, Handed};
 use crate::join::{self, Request, sealed};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::TREES;
@@ -27,7 +28,6 @@ use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
 use crate::supervise::{Ending, notify, supervise};
-use crate::sys::fd::close_from;
 use crate::template::{self, Made};
 use crate::{cgroup, log};
 
@@ -199,8 +199,9 @@ fn parse_request(args: &mut Parser, shell: bool) -> Result<Request, lexopt::Erro
 
 fn boot(path: &Path) -> Result<ExitCode, StepError> {
     let begun = Instant::now();
-    // systemd passes nothing above standard error; whoever else does must not reach the guest.
-    close_from(3).at("close", "inherited descriptors")?;
+    // The guest gets the sockets that systemd passes, and nothing else that is open.
+    let handed = Handed::of_environment()?;
+    handed.keep_nothing_else()?;
     std::env::set_current_dir("/").at("enter", "/")?;
     let signals = Signals::block()?;
     let file = load_spec(path)?;
@@ -210,7 +211,7 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
     };
     if spec.process_two && spec.users == Users::Host {
         // Our init is this program, and root of the initial user namespace could reach its file through /proc.
-        sealed::ensure()?;
+        sealed::ensure(&handed)?;
     }
     let memory = Memory::begin(&file.name);
     let mut held = None;
@@ -255,19 +256,26 @@ fn boot_once(
         kept,
     } = prepared;
     *held = Some((locks, kept));
+    let sockets = plan.sockets.len();
     let payload = cgroup::prepare(&host, plan.ids.host(0))?;
     let launched = launch(&plan, &tree, &payload, signals, Stdio::Console)?;
     // From here on only the container's mounts keep an image busy.
     drop(tree);
-    match launched {
-        Launched::Stopped => Ok(Outcome::Stopped.into()),
+    let ending = match launched {
+        Launched::Stopped => Outcome::Stopped.into(),
         Launched::Running(leader) => {
             let mut running = Running::of(leader)?;
             let leader = running.leader.pid.as_raw();
-            let publisher = Publisher::new(&plan, &file.id, leader, begun)?;
-            supervise(&plan, &mut running, signals, publisher)
+            let mut publisher = Publisher::new(&plan, &file.id, leader, begun)?;
+            publisher.export(running.export.as_fd());
+            supervise(&plan, &mut running, signals, publisher)?
         }
+    };
+    if ending.outcome == Outcome::Reboot {
+        // For the next boot, by the same process.
+        handed::pass_on(sockets)?;
     }
+    Ok(ending)
 }
 
 fn refuse(problems: &[String]) -> ExitCode {

@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::handed::Handed;
 use crate::step::{At, StepError};
+
+/// Where systemd-journald keeps journals over a boot, each below the machine id it belongs to.
+pub const JOURNALS: &str = "/var/log/journal";
 
 /// What planning needs to know about the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,12 @@ pub struct HostFacts {
     pub os_release: Vec<u8>,
     /// `ID=`, `VERSION_ID=`, `BUILD_ID=`, `VARIANT_ID=` of it, for `container_host_*`.
     pub os_fields: Vec<(String, String)>,
+    /// Where `/etc/localtime` leads to below the directory of time zones.
+    pub timezone: Option<String>,
+    /// Whether there is a directory of persistent journals.
+    pub keeps_journals: bool,
+    /// What systemd hands over for the container.
+    pub handed: Handed,
 }
 
 impl HostFacts {
@@ -48,8 +58,25 @@ impl HostFacts {
                 .to_owned(),
             os_release,
             os_fields,
+            timezone: fs::read_link("/etc/localtime")
+                .ok()
+                .and_then(|link| zone(&link)),
+            keeps_journals: Path::new(JOURNALS).is_dir(),
+            handed: Handed::of_environment()?,
         })
     }
+}
+
+/// The name of a time zone, from a link to its file.
+fn zone(link: &Path) -> Option<String> {
+    let (_, zone) = link.to_str()?.split_once("/zoneinfo/")?;
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+'))
+    };
+    zone.split('/').all(part).then(|| zone.to_owned())
 }
 
 fn cgroup_mount(mountinfo: &str) -> Option<PathBuf> {
@@ -99,6 +126,19 @@ mod tests {
             own_cgroup("1:cpu:/x\n0::/machine.slice/a\n"),
             Some("/machine.slice/a")
         );
+    }
+
+    #[test]
+    fn zones() {
+        for (link, want) in [
+            ("/usr/share/zoneinfo/Europe/Berlin", Some("Europe/Berlin")),
+            ("../usr/share/zoneinfo/Etc/GMT+1", Some("Etc/GMT+1")),
+            ("/usr/share/zoneinfo/../../etc/shadow", None),
+            ("/usr/share/zoneinfo/", None),
+            ("/etc/zone", None),
+        ] {
+            assert_eq!(zone(Path::new(link)).as_deref(), want, "{link}");
+        }
     }
 
     #[test]

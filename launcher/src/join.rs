@@ -24,6 +24,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use skep_spec::State;
 
+use crate::handed::Handed;
 use crate::host::HostFacts;
 use crate::load::state_dir;
 use crate::log;
@@ -90,7 +91,7 @@ pub fn run(request: Request) -> ExitCode {
 }
 
 fn enter(request: &Request) -> Result<u8, StepError> {
-    sealed::ensure()?;
+    sealed::ensure(&Handed::default())?;
     set_undumpable().at("protect", "this process")?;
     let target = find(&request.name)?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();

@@ -10,6 +10,7 @@ pub mod attach;
 pub mod cgroup;
 pub mod cli;
 pub mod exec;
+pub mod handed;
 pub mod host;
 pub mod image;
 pub mod join;

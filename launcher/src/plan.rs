@@ -8,6 +8,7 @@ pub mod environment;
 pub mod filter;
 pub mod ids;
 pub mod init;
+pub mod journal;
 pub mod mounts;
 pub mod security;
 pub mod store;
@@ -66,6 +67,8 @@ pub struct LaunchPlan {
     pub shared: Vec<Namespace>,
     /// How the first process runs when it is a single command.
     pub command: Option<CommandPlan>,
+    /// Names of the sockets that the first process inherits, from descriptor 3 on.
+    pub sockets: Vec<String>,
     /// What boots from a store.
     pub system: Option<SystemPlan>,
 }
@@ -79,7 +82,7 @@ impl LaunchPlan {
     /// Files of the host that files in the container follow, in the order of their operations.
     pub fn followed(&self) -> impl Iterator<Item = &'static str> {
         self.mounts.iter().filter_map(|op| match op {
-            MountOp::Follow(path) => Some(*path),
+            MountOp::Follow { host, .. } => Some(*host),
             _ => None,
         })
     }
@@ -125,6 +128,10 @@ pub fn plan_launch(
         adaptation,
         shared: spec.shared.clone(),
         command: spec.command.as_ref().map(CommandPlan::of),
+        sockets: match &spec.command {
+            Some(_) => Vec::new(),
+            None => host.handed.sockets.clone(),
+        },
         system: None,
     }
 }
@@ -207,6 +214,9 @@ impl fmt::Display for LaunchPlan {
         }
         writeln!(f, "hostname {}", self.hostname)?;
         write!(f, "{}", self.limits)?;
+        if !self.sockets.is_empty() {
+            writeln!(f, "sockets {}", self.sockets.join(" "))?;
+        }
         write!(f, "{}{}", self.adaptation, self.init)?;
         self.command
             .iter()

@@ -11,7 +11,7 @@ use crate::lock::{remove_ranges, take_locks};
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
 use crate::plan::store::{SystemPlan, View, add_store};
-use crate::plan::{LaunchPlan, command, plan_launch, plan_locks};
+use crate::plan::{LaunchPlan, command, journal, plan_launch, plan_locks};
 use crate::step::StepError;
 use crate::store::{self, GcRoot, Opened};
 use crate::supervise::signals::Signals;
@@ -112,5 +112,8 @@ fn look_and_plan(
     let own = |name: &str| std::env::var(name).ok();
     let mut plan = plan_launch(name, spec, host, &facts, &key, own);
     add_store(&mut plan, spec, system, view);
+    let found = facts.machine_id.as_deref();
+    let journal = journal::plan(spec, host, &plan.machine_id, found)?;
+    plan.mounts.extend(journal);
     Ok((tree, plan))
 }

@@ -23,6 +23,7 @@ use crate::cgroup::{self, Payload};
 use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Leader, launch};
 use crate::exec::program::status_of;
+use crate::handed::Handed;
 use crate::join::sealed;
 use crate::load::load_spec;
 use crate::lock::remove_ranges;
@@ -92,7 +93,7 @@ fn set_up_and_run(path: &Path, keep: Keep) -> Result<u8, StepError> {
     };
     if command.init && spec.users == skep_spec::Users::Host {
         // Our init is this program, and root of the initial user namespace could reach its file through /proc.
-        sealed::ensure()?;
+        sealed::ensure(&Handed::default())?;
     }
     if keep == Keep::Nothing {
         fs::remove_file(path).at("remove", path.display())?;

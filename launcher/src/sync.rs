@@ -30,7 +30,7 @@ pub enum Frame {
     Unshared,
     /// Supervisor to stage: the guest's ids are mapped; mounts may be made.
     Mapped,
-    /// Stage to supervisor, with console, notify socket and the files to be filled: the tree stands and is pivoted.
+    /// Stage to supervisor, with console, notify socket, exported sockets and the files to be filled: the tree stands and is pivoted.
     Built,
     /// Supervisor to guest: exec.
     Go,
@@ -83,7 +83,7 @@ impl Channel {
     /// Receives a frame; `None` when the other side closed or ended.
     pub fn receive(&self) -> Result<Option<Received>, StepError> {
         let mut bytes = vec![0; LIMIT];
-        let mut control = cmsg_space!([RawFd; 8]);
+        let mut control = cmsg_space!([RawFd; 12]);
         let (length, fds) = loop {
             let mut slices = [IoSliceMut::new(&mut bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;

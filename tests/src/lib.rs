@@ -9,6 +9,7 @@ pub mod bench;
 pub mod command;
 pub mod guest;
 pub mod host;
+pub mod interface;
 pub mod leak;
 pub mod parity;
 pub mod place;

@@ -39,6 +39,8 @@ enum Verb {
     Test { filter: Option<String> },
     /// Run the tests of every behaviour that earlier system containers had, and print behaviour, test, result
     Parity,
+    /// Run the tests of the systemd Container Interface, and print check, result and reason
+    Interface,
     /// Measure skep next to systemd-nspawn and others, on a test host: a table, and target/bench.json
     Bench(bench::Options),
     /// Test hosts: real systemd as PID 1 in namespaces
@@ -113,6 +115,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::Try => tryout::run_try()?,
         Verb::Test { filter } => suite::test(filter.as_deref())?,
         Verb::Parity => suite::parity()?,
+        Verb::Interface => suite::interface()?,
         Verb::Bench(options) => bench(&options)?,
         Verb::Host(verb) => return perform_host(verb),
         Verb::HostSupervise { name, delegated } => host::supervise(&name, delegated)?,

@@ -12,6 +12,7 @@ use crate::{
     artifact,
     command::run,
     host::{Host, Os, Wanted, shared_name, xtask},
+    interface,
     leak::Machine,
     parity,
     place::{cargo, workspace},
@@ -43,6 +44,8 @@ enum Selection<'a> {
     Containing(&'a str),
     /// Those that show a row of the parity table.
     Parity,
+    /// Those of the systemd Container Interface.
+    Interface,
 }
 
 /// How a phase ended.
@@ -139,12 +142,21 @@ pub fn test(filter: Option<&str>) -> Result<()> {
 
 /// Runs the boot tests that show a row of the parity table, and prints it.
 pub fn parity() -> Result<()> {
+    only(Selection::Parity)
+}
+
+/// Runs the boot tests of the systemd Container Interface, and prints the table of its checks.
+pub fn interface() -> Result<()> {
+    only(Selection::Interface)
+}
+
+fn only(selection: Selection<'_>) -> Result<()> {
     let begin = Instant::now();
     let mut report = Report::default();
     tool::ensure_subcommand("cargo-nextest")?;
     let package = report.phase("package", || artifact::package(&artifact::build()?));
     match package {
-        Some(package) => boots(&mut report, Selection::Parity, package),
+        Some(package) => boots(&mut report, selection, package),
         None => report.skip("boot"),
     }
     report.conclude(begin.elapsed())
@@ -199,12 +211,15 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
         report.phase("boot", || {
             let mut command = match selection {
                 Selection::Containing(filter) => nextest(Some(filter)),
-                Selection::All | Selection::Parity => nextest(None),
+                Selection::All | Selection::Parity | Selection::Interface => nextest(None),
             };
-            if let Selection::Parity = selection {
-                command.args(["--filterset", &parity::filter()]);
+            match selection {
+                Selection::Parity => drop(command.args(["--filterset", &parity::filter()])),
+                Selection::Interface => drop(command.args(["--filterset", "binary(interface)"])),
+                Selection::All | Selection::Containing(_) => {}
             }
             parity::begin(&results)?;
+            interface::begin(&results)?;
             command.args([
                 "--package=skep-tests",
                 "--test=*",
@@ -217,10 +232,14 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
                 .env(parity::RESULTS, &results);
             run(command.env("SKEP_TEST_PACKAGE", &package))
         });
-        if !matches!(selection, Selection::Containing(_)) {
+        if matches!(selection, Selection::All | Selection::Parity) {
             report.phase("parity", || parity::conclude(&results));
         }
+        if matches!(selection, Selection::All | Selection::Interface) {
+            report.phase("interface", || interface::conclude(&results));
+        }
         let _ = std::fs::remove_file(&results);
+        interface::end(&results);
     } else {
         report.skip("boot");
     }

@@ -145,6 +145,14 @@ pub(crate) enum Syntax {
     Cpus(&'static str),
     /// Resource limit: property, its soft twin, unit.
     Limit(&'static str, &'static str, LimitUnit),
+    /// `ID[:PATH]`.
+    LoadCredential(&'static str),
+    /// `ID:TEXT`.
+    SetCredential(&'static str),
+    /// `ID:BASE64`.
+    SealedCredential(&'static str),
+    /// Name or beginning of names of credentials.
+    ImportCredential(&'static str),
     /// Journal fields `NAME=VALUE`.
     Fields(&'static str),
 }
@@ -199,6 +207,10 @@ impl Syntax {
                 | Syntax::DeviceTime(_)
                 | Syntax::Networks(_)
                 | Syntax::Cpus(_)
+                | Syntax::LoadCredential(_)
+                | Syntax::SetCredential(_)
+                | Syntax::SealedCredential(_)
+                | Syntax::ImportCredential(_)
                 | Syntax::Fields(_)
         )
     }

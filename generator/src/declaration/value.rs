@@ -4,6 +4,7 @@
 //! the caller adds it.
 
 pub(crate) mod cpus;
+pub(crate) mod credential;
 pub(crate) mod device;
 pub(crate) mod exec;
 pub(crate) mod network;

@@ -28,6 +28,22 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
+/// Takes the C escapes of a whole text apart, in which quotes and blanks mean themselves.
+///
+/// # Errors
+/// An unknown escape.
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => escape(&mut chars, &mut out)?,
+            c => push(&mut out, c),
+        }
+    }
+    Ok(out)
+}
+
 fn finish(words: &mut Vec<String>, word: Option<Vec<u8>>) -> Result<(), String> {
     if let Some(word) = word {
         words.push(

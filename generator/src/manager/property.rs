@@ -41,6 +41,7 @@ fn variant(value: &Value) -> Variant<'_> {
                 .collect::<Vec<_>>(),
         ),
         Value::ByteLists(items) => Variant::from(items.clone()),
+        Value::Blobs(blobs) => Variant::from(blobs.clone()),
         Value::Bytes(bytes) => Variant::from(bytes.clone()),
         Value::Exec(commands) => Variant::from(
             commands
@@ -82,6 +83,7 @@ mod tests {
             (Value::Limits(Vec::new()), "a(st)"),
             (Value::Files(Vec::new()), "a(sb)"),
             (Value::ByteLists(Vec::new()), "aay"),
+            (Value::Blobs(Vec::new()), "a(say)"),
             (Value::Bytes(Vec::new()), "ay"),
             (Value::Exec(vec![command]), "a(sasb)"),
             (Value::Status(vec![1], Vec::new()), "(aiai)"),

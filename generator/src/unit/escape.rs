@@ -34,6 +34,21 @@ pub fn argument(text: &str) -> String {
     quote(&text.replace('%', "%%").replace('$', "$$"))
 }
 
+/// The rest of a line, in which systemd takes C escapes apart. Blanks could be lost at its ends.
+pub fn bytes(data: &[u8]) -> String {
+    let mut out = String::with_capacity(data.len());
+    for byte in data {
+        match byte {
+            b'%' => out.push_str("%%"),
+            b'\\' => out.push_str("\\\\"),
+            byte if byte.is_ascii_graphic() => out.push((*byte).into()),
+            // Writing to a String cannot fail.
+            byte => drop(write!(out, "\\x{byte:02x}")),
+        }
+    }
+    out
+}
+
 fn quote(text: &str) -> String {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\'' | '\\');
     if !text.is_empty() && text.chars().all(plain) {
@@ -91,6 +106,11 @@ mod tests {
         ] {
             assert_eq!(argument(text), want, "{text:?}");
         }
+    }
+
+    #[test]
+    fn bytes_are_escaped() {
+        assert_eq!(bytes(b"50% a\\\n"), r"50%%\x20a\\\x0a");
     }
 
     #[test]

@@ -14,7 +14,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use skep_spec::{ContainerSpec, Device, LAUNCHER, Missing, Store, Upper};
+use skep_spec::{ContainerSpec, Device, LAUNCHER, LinkJournal, Missing, Store, Upper};
 
 use crate::distinct::extend;
 use crate::property::{Command, Property, Value};
@@ -115,7 +115,9 @@ pub(super) fn of_any_launcher(name: &str, systemd: u32) -> Vec<Property> {
     set("TasksMax", Value::U64(16384));
     set("DevicePolicy", "closed".into());
     let ptys = ("char-pts".to_owned(), "rw".to_owned());
-    set("DeviceAllow", Value::Pairs(vec![ptys]));
+    // Of no device: a node that service managers cover others with, systemd's Container Interface.
+    let none = ("/dev/block/0:0".to_owned(), "m".to_owned());
+    set("DeviceAllow", Value::Pairs(vec![ptys, none]));
 
     set("KeyringMode", "private".into());
     set("SystemCallArchitectures", ["native"].into());
@@ -169,6 +171,7 @@ pub(super) fn merge(properties: &mut Vec<Property>, wanted: Property) {
         }
         (Value::Pairs(old), Value::Pairs(new)) => extend(old, new),
         (Value::ByteLists(old), Value::ByteLists(new)) => extend(old, new),
+        (Value::Blobs(old), Value::Blobs(new)) => extend(old, new),
         (old, new) => *old = new,
     }
 }
@@ -210,11 +213,16 @@ fn mounts_for(spec: &ContainerSpec) -> Vec<String> {
         .iter()
         .filter(|bind| bind.missing == Missing::Fail)
         .map(|bind| bind.source.as_path());
+    let journals = (spec.link_journal != LinkJournal::No).then(|| Path::new("/var/log/journal"));
     let stores = stores_for(spec);
     let stores = stores.iter().map(PathBuf::as_path);
     let root = [spec.root.path.as_deref(), spec.root.template.as_deref()];
     let all = root.into_iter().flatten();
-    let all = all.chain(layers).chain(sources).chain(stores);
+    let all = all
+        .chain(layers)
+        .chain(sources)
+        .chain(stores)
+        .chain(journals);
     let mut paths = Vec::new();
     extend(&mut paths, all.filter_map(plain_ancestor));
     paths

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::base64;
 use crate::property::{Command, Property, Value};
 
 use super::UnitDraft;
@@ -80,6 +81,15 @@ pub fn assignments(property: &Property) -> Vec<String> {
                 .map(|bytes| escape::word(&String::from_utf8_lossy(bytes)))
                 .collect(),
         ),
+        Value::Blobs(blobs) => {
+            let sealed = property.name.ends_with("Encrypted");
+            each(
+                blobs
+                    .iter()
+                    .map(|(id, data)| blob(id, data, sealed))
+                    .collect(),
+            )
+        }
         Value::Exec(commands) => each(commands.iter().map(command).collect()),
         value => vec![format!("{key}={}", scalar(property.name, value))],
     }
@@ -157,6 +167,13 @@ fn limit(number: u64) -> String {
 
 fn file((path, optional): &(String, bool)) -> String {
     format!("{}{}", if *optional { "-" } else { "" }, escape::word(path))
+}
+
+fn blob(id: &str, data: &[u8], sealed: bool) -> String {
+    match sealed {
+        true => format!("{id}:{}", base64::encode(data)),
+        false => format!("{id}:{}", escape::bytes(data)),
+    }
 }
 
 fn command(command: &Command) -> String {

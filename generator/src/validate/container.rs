@@ -2,7 +2,7 @@
 
 use skep_spec::{ContainerSpec, Network, Variable};
 
-use super::{At, Reader, adapt, init, mounts, root, security, store, users};
+use super::{At, Reader, adapt, init, integration, mounts, root, security, store, users};
 use crate::declaration::value::variable_name;
 use crate::declaration::words;
 use crate::problem::{Origin, quoted};
@@ -38,6 +38,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let network = reader.scalar("Network", network);
     let security = security::read(reader);
     let adapt = adapt::read(reader);
+    let integration = integration::read(reader);
     let spec = ContainerSpec {
         init: init.init,
         parameters: init.parameters,
@@ -60,6 +61,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         adapt,
         system: value(store.system),
         store: store.store,
+        resolv_conf: integration.resolv_conf,
+        timezone: integration.timezone,
+        link_journal: integration.link_journal,
         ..ContainerSpec::of(root, users.users)
     };
     Read {

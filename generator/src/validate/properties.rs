@@ -5,8 +5,8 @@ use crate::declaration::Facts;
 use crate::declaration::keys::{KeyRow, LimitUnit, Meaning, Syntax};
 use crate::declaration::value::size::{Base, size};
 use crate::declaration::value::{
-    boolean, choice, cpus, device, exec, network, number, path, percentage, scale, signal,
-    survives_reload, time, unit_name, weight,
+    boolean, choice, cpus, credential, device, exec, network, number, path, percentage, scale,
+    signal, survives_reload, time, unit_name, weight,
 };
 use crate::declaration::words;
 use crate::name;
@@ -76,6 +76,7 @@ fn extend(value: &mut Value, more: &Value) -> bool {
         (Value::Pairs(all), Value::Pairs(more)) => all.extend_from_slice(more),
         (Value::Limits(all), Value::Limits(more)) => all.extend_from_slice(more),
         (Value::ByteLists(all), Value::ByteLists(more)) => all.extend_from_slice(more),
+        (Value::Blobs(all), Value::Blobs(more)) => all.extend_from_slice(more),
         (Value::Exec(all), Value::Exec(more)) => all.extend_from_slice(more),
         (Value::Networks(all), Value::Networks(more)) => all.extend_from_slice(more),
         (Value::Status(codes, signals), Value::Status(more_codes, more_signals)) => {
@@ -155,6 +156,12 @@ fn property(syntax: Syntax, text: &str, own: &str) -> Result<Vec<Property>, Stri
         }
         Syntax::Cpus(name) => one(name, Value::Bytes(cpus::mask(text)?)),
         Syntax::Limit(hard, soft, unit) => limit(hard, soft, unit, text)?,
+        Syntax::LoadCredential(name) => one(name, Value::Pairs(vec![credential::load(text)?])),
+        Syntax::SetCredential(name) => one(name, Value::Blobs(vec![credential::set(text)?])),
+        Syntax::SealedCredential(name) => {
+            one(name, Value::Blobs(vec![credential::set_encrypted(text)?]))
+        }
+        Syntax::ImportCredential(name) => one(name, Value::List(vec![credential::import(text)?])),
         Syntax::Fields(name) => one(name, Value::ByteLists(fields(text)?)),
     })
 }

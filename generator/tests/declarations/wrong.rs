@@ -52,6 +52,52 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         "the tree is not absolute: \"a\"",
     ),
     (b"\x7fELF\x02\x01\x01\0\0\0", 1, "NUL byte"),
+    // What of the host appears in the container.
+    (
+        b"[Container]\nResolvConf=copy-host\n",
+        2,
+        "would write to the tree, which skep never does; use bind-host",
+    ),
+    (
+        b"[Container]\nResolvConf=bind-hots\n",
+        2,
+        "did you mean bind-host?",
+    ),
+    (b"[Container]\nTimezone=delete\n", 2, "use off"),
+    (
+        b"[Container]\nTimezone=Europe/Berlin\n",
+        2,
+        "one of off, auto, symlink, bind",
+    ),
+    (
+        b"[Container]\nLinkJournal=guest\n",
+        2,
+        "paths that the container controls",
+    ),
+    (b"[Container]\nLinkJournal=yes\n", 2, "one of no, host"),
+    (
+        b"[Container]\nLoadCredential=a:/b\n",
+        2,
+        "belongs in [Service]",
+    ),
+    (
+        b"[Service]\nLoadCredential=a/b:/c\n",
+        2,
+        "not the name of a credential",
+    ),
+    (
+        b"[Service]\nLoadCredential=a:../c\n",
+        2,
+        "neither an absolute path nor the name",
+    ),
+    (b"[Service]\nSetCredential=a\n", 2, "not ID:VALUE"),
+    (b"[Service]\nSetCredential=a:\\q\n", 2, "unknown escape"),
+    (b"[Service]\nSetCredentialEncrypted=a:b\n", 2, "not base64"),
+    (
+        b"[Service]\nImportCredential=a*b\n",
+        2,
+        "not the name of a credential",
+    ),
     // Shares that a guest would empty, and contradictions.
     (
         b"[Container]\nBind=/srv/a:/var/run\n",

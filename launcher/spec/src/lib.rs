@@ -112,6 +112,14 @@ pub struct ContainerSpec {
     pub system_calls: SystemCalls,
     /// Namespaces that are the host's own. User and network namespaces are in `users` and `network`.
     pub shared: Vec<Namespace>,
+    /// Names, or patterns of names, of the credentials that `[Service]` gives the unit.
+    pub credentials: Vec<String>,
+    /// `ResolvConf=`.
+    pub resolv_conf: ResolvConf,
+    /// `Timezone=`.
+    pub timezone: Timezone,
+    /// `LinkJournal=`.
+    pub link_journal: LinkJournal,
     /// One command instead of an init: `skep run`.
     pub command: Option<Command>,
 }
@@ -148,9 +156,59 @@ impl ContainerSpec {
             privileges: Privileges::default(),
             system_calls: SystemCalls::default(),
             shared: Vec::new(),
+            credentials: Vec::new(),
+            resolv_conf: ResolvConf::Auto,
+            timezone: Timezone::Off,
+            link_journal: LinkJournal::No,
             command: None,
         }
     }
+}
+
+/// Which resolv.conf(5) a container has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolvConf {
+    /// The host's with the host's network, else the tree's.
+    Auto,
+    /// The tree's.
+    Off,
+    /// The host's `/etc/resolv.conf`, as it is now and as it becomes.
+    Host,
+    /// Likewise systemd-resolved's static file, which names its stub.
+    Static,
+    /// Likewise systemd-resolved's list of name servers.
+    Uplink,
+    /// Likewise systemd-resolved's file that names its stub.
+    Stub,
+}
+
+/// Which time zone a container has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Timezone {
+    /// The tree's.
+    Off,
+    /// The host's: a link where it can be one, else its file.
+    Auto,
+    /// The host's: a link to the tree's own file of that zone.
+    Symlink,
+    /// The host's file.
+    Bind,
+}
+
+/// Where the container's journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkJournal {
+    /// In its tree alone.
+    No,
+    /// Below `/var/log/journal` of the host.
+    Host,
+    /// As `Host` when the host keeps journals and the machine id allows it.
+    TryHost,
+    /// As `TryHost` when the host has a directory for this journal already.
+    Auto,
 }
 
 /// The OS tree of a container.

@@ -4,6 +4,7 @@
 //! cgroup2 and sysfs show those of the process that mounts them. It keeps the initial user namespace's privileges.
 
 mod cover;
+mod provide;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -48,6 +49,8 @@ struct Builder<'a> {
     overlays: u32,
     console: Option<OwnedFd>,
     notify: Option<OwnedFd>,
+    /// What the host sees of the sockets that the container exports.
+    export: Option<OwnedFd>,
     /// Files that the supervisor fills, in the order of the plan.
     followed: Vec<OwnedFd>,
     caller: Caller,
@@ -80,6 +83,7 @@ pub fn build(
         overlays: 0,
         console: None,
         notify: None,
+        export: None,
         followed: Vec::new(),
         caller: match plan.command {
             Some(_) => Caller::HasTerminal,
@@ -104,7 +108,12 @@ pub fn build(
     let boots = plan.command.is_none() && plan.network != Network::Host;
     let addresses = boots.then(addresses::open).and_then(Result::ok);
     enter(builder.targets.root.as_fd())?;
-    let built = [&builder.console, &builder.notify, &addresses];
+    let built = [
+        &builder.console,
+        &builder.notify,
+        &builder.export,
+        &addresses,
+    ];
     let built = built.into_iter().flatten().chain(&builder.followed);
     let built: Vec<_> = built.map(AsFd::as_fd).collect();
     channel.send(&Frame::Built, &built)
@@ -140,7 +149,7 @@ impl Builder<'_> {
             MountOp::Cover(path, content) => self.cover(path, content),
             MountOp::Script(path, content) => self.cover_program(path, content),
             MountOp::Supply(path, content) => self.supply(path, content),
-            MountOp::Follow(path) => self.follow(Path::new(path)),
+            MountOp::Follow { target, .. } => self.follow(Path::new(target)),
             MountOp::Replace(path, content) => self.replace(path, content),
             MountOp::Mask(path) => self.mask(Path::new(path)),
             MountOp::ReadOnly(path) => self.again(
@@ -153,12 +162,20 @@ impl Builder<'_> {
             MountOp::Writable(path) => self.again(Path::new(path), Attr::default()),
             MountOp::Console => self.console(),
             MountOp::NotifySocket(path) => self.notify_socket(path),
+            MountOp::Inaccessible(path) => self.inaccessible(path),
+            MountOp::Export(path) => self.export(path),
+            MountOp::Credentials { target, source, .. } => match source {
+                Some(source) => self.credentials(target, source),
+                None => Ok(()),
+            },
+            MountOp::Localtime { zone, how } => self.localtime(zone.as_deref(), *how),
             MountOp::Freeze(path) => self.freeze(path),
             MountOp::Overlay(declared) => {
                 self.overlays += 1;
                 overlay::declared(declared, self.overlays, &self.targets, self.userns)
             }
-            MountOp::Bind(bind) => self.bind(bind),
+            MountOp::Bind(bind) => self.bind(bind, key_of(bind), "add \":noidmap\" to the bind"),
+            MountOp::Journal(bind) => self.bind(bind, "LinkJournal: ", "set LinkJournal=no"),
             MountOp::Store(view) => store::mount(&self.targets, self.userns, view),
         }
     }
@@ -326,12 +343,8 @@ impl Builder<'_> {
         set_attr(mount.as_fd(), attr, Depth::One).at("make read-only", path.display())
     }
 
-    fn bind(&self, bind: &Bind) -> Result<(), StepError> {
-        let key = if bind.read_only {
-            "BindReadOnly="
-        } else {
-            "Bind="
-        };
+    /// `otherwise` is what helps where ids cannot be mapped.
+    fn bind(&self, bind: &Bind, key: &str, otherwise: &str) -> Result<(), StepError> {
         let object = format!("{key}{}", bind.source.display());
         let depth = if bind.recursive {
             Depth::Recursive
@@ -356,14 +369,7 @@ impl Builder<'_> {
         if let (true, Some(userns)) = (bind.idmap, self.userns) {
             set_idmap(source.as_fd(), userns, depth)
                 .at("idmap", &object)
-                .map_err(|err| {
-                    explain_idmap(
-                        err,
-                        &source,
-                        "move the source",
-                        "add \":noidmap\" to the bind",
-                    )
-                })?;
+                .map_err(|err| explain_idmap(err, &source, "move the source", otherwise))?;
         }
         let attr = Attr {
             read_only: bind.read_only,
@@ -395,7 +401,9 @@ fn reads_host_tree(op: &MountOp) -> bool {
         | MountOp::Node(_)
         | MountOp::Script(..)
         | MountOp::Supply(..)
-        | MountOp::Follow(_)
+        | MountOp::Follow { .. }
+        | MountOp::Inaccessible(_)
+        | MountOp::Export(_)
         | MountOp::Link { .. }
         | MountOp::File(..)
         | MountOp::Mask(_)
@@ -405,10 +413,21 @@ fn reads_host_tree(op: &MountOp) -> bool {
         | MountOp::NotifySocket(_)
         | MountOp::Freeze(_) => false,
         MountOp::Cover(..)
+        | MountOp::Credentials { .. }
+        | MountOp::Localtime { .. }
         | MountOp::Replace(..)
         | MountOp::Overlay(_)
         | MountOp::Bind(_)
+        | MountOp::Journal(_)
         | MountOp::Store(_) => true,
+    }
+}
+
+fn key_of(bind: &Bind) -> &'static str {
+    if bind.read_only {
+        "BindReadOnly="
+    } else {
+        "Bind="
     }
 }
 

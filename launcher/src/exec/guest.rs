@@ -21,6 +21,7 @@ use crate::exec::explain::explain_clone;
 use crate::exec::limits::{drop_rest, limit};
 use crate::exec::stage::fail;
 use crate::exec::{Stdio, command, init};
+use crate::handed;
 use crate::plan::LaunchPlan;
 use crate::plan::init::{Init, InitKind};
 use crate::step::{At, StepError};
@@ -104,6 +105,7 @@ fn become_init(plan: &LaunchPlan, channel: &Channel) -> Result<Infallible, StepE
     drop_rest(&plan.limits, 0)?;
     // The barrier socket is close-on-exec already; all else that may be open is now, too.
     cloexec_from(3).at("close", "descriptors")?;
+    handed::pass_on(plan.sockets.len())?;
     exec_init(&plan.init)
 }
 

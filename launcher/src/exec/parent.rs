@@ -28,8 +28,9 @@ use crate::tree::Tree;
 pub struct Leader {
     /// That process.
     pub child: Child,
-    /// What the stage made for the supervisor: the console's master when there is a console, then the notify socket when
-    /// there is one, then the socket for its addresses when it boots in a network namespace of its own.
+    /// What the stage made for the supervisor: the console's master when there is a console, then the notify socket and the
+    /// directory of exported sockets when there are, then the socket for its addresses when it boots in a network namespace
+    /// of its own.
     pub built: Vec<OwnedFd>,
     /// Files in the container that follow the host's.
     pub names: Names,
@@ -46,6 +47,8 @@ pub struct Running {
     pub notify: OwnedFd,
     /// Socket that tells its addresses.
     pub addresses: Option<OwnedFd>,
+    /// What the host sees of the sockets that it exports.
+    pub export: OwnedFd,
     /// Files in it that follow the host's.
     pub names: Names,
 }
@@ -54,9 +57,11 @@ impl Running {
     /// A container that boots has a console and a notify socket.
     pub fn of(leader: Leader) -> Result<Running, StepError> {
         let mut built = leader.built.into_iter();
-        let (Some(console), Some(notify)) = (built.next(), built.next()) else {
+        let (Some(console), Some(notify), Some(export)) =
+            (built.next(), built.next(), built.next())
+        else {
             return Err(StepError::new(
-                "the plan has no console or no notify socket",
+                "the plan has no console, no notify socket or no exported sockets",
                 "",
             ));
         };
@@ -65,6 +70,7 @@ impl Running {
             console,
             notify,
             addresses: built.next(),
+            export,
             names: leader.names,
         })
     }

@@ -9,11 +9,12 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::unistd::execve;
 
+use crate::handed::{Handed, pass_on};
 use crate::step::{At, StepError};
-use crate::sys::fd::{close_from, is_sealed, memfd, seal};
+use crate::sys::fd::{is_sealed, memfd, seal};
 
-/// Returns when this is the sealed copy; executes it otherwise.
-pub(crate) fn ensure() -> Result<(), StepError> {
+/// Returns when this is the sealed copy; executes it otherwise, with what `handed` lists.
+pub(crate) fn ensure(handed: &Handed) -> Result<(), StepError> {
     const SELF: &str = "/proc/self/exe";
     let mut program = File::open(SELF).at("open", SELF)?;
     if is_sealed(program.as_fd()) {
@@ -21,7 +22,7 @@ pub(crate) fn ensure() -> Result<(), StepError> {
     }
     drop(program);
     // What the caller left open would otherwise go along.
-    close_from(3).at("close", "inherited descriptors")?;
+    handed.keep_nothing_else()?;
     program = File::open(SELF).at("open", SELF)?;
     let mut copy = File::from(memfd(c"skep-launcher").at("create", "memory file")?);
     io::copy(&mut program, &mut copy).at("copy", SELF)?;
@@ -42,6 +43,7 @@ pub(crate) fn ensure() -> Result<(), StepError> {
     let (Ok(path), Ok(argv), Ok(environment)) = (path, argv, environment) else {
         return Err(StepError::new("NUL in", "an argument"));
     };
+    pass_on(handed.sockets.len())?;
     match execve(&path, &argv, &environment).at("execute", "sealed copy") {
         Err(err) => Err(err),
         Ok(never) => match never {},

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use skep_spec::{ContainerSpec, Variable};
 
+use crate::handed;
 use crate::host::HostFacts;
 use crate::tree::services::Runner;
 
@@ -12,6 +13,8 @@ pub const NOTIFY_SOCKET: &str = "/run/host/notify";
 
 /// What a container is run by.
 pub const MANAGER: &str = "skep";
+/// Where the guest's init finds credentials.
+pub const CREDENTIALS: &str = "/run/host/credentials";
 
 /// The declared machine id, else one derived from the host's and the name: unique, and the same at every start.
 pub fn machine_id(name: &str, spec: &ContainerSpec, host: &HostFacts) -> String {
@@ -74,6 +77,10 @@ pub fn plan_environment(
             .iter()
             .map(|(key, value)| (format!("container_host_{key}"), value.clone())),
     );
+    variables.extend(handed::variables(&host.handed.sockets));
+    if host.handed.credentials.is_some() {
+        variables.push(("CREDENTIALS_DIRECTORY".to_owned(), CREDENTIALS.to_owned()));
+    }
     with_declared(variables, spec, own)
 }
 

@@ -7,13 +7,14 @@ mod op;
 
 use std::path::Path;
 
-use skep_spec::{Access, ContainerSpec, Network, Tmpfs};
+use skep_spec::{Access, ContainerSpec, Network, ResolvConf, Timezone, Tmpfs};
 
 pub use self::op::MountOp;
 
 use crate::host::HostFacts;
 use crate::plan::adapt::Adaptation;
-use crate::plan::environment::{MANAGER, NOTIFY_SOCKET, shares_machine_id};
+use crate::plan::adapt::names::RESOLV_CONF;
+use crate::plan::environment::{CREDENTIALS, MANAGER, NOTIFY_SOCKET, shares_machine_id};
 use crate::plan::ids::Ids;
 use crate::plan::init::InitKind;
 use crate::sys::mount::Attr;
@@ -94,8 +95,30 @@ pub fn plan_mounts(
         ops.extend(own_file(spec.root.access, "/etc/fstab", text));
     }
     ops.extend(adaptation.mounts.iter().cloned());
+    ops.extend(resolver(spec));
+    if spec.timezone != Timezone::Off {
+        ops.push(MountOp::Localtime {
+            zone: host.timezone.clone(),
+            how: spec.timezone,
+        });
+    }
     plan_declared(spec, ids, &mut ops);
     ops
+}
+
+/// The resolv.conf(5) that `ResolvConf=` asks for; without it that of the host's network comes with its other names.
+fn resolver(spec: &ContainerSpec) -> Option<MountOp> {
+    let host = match spec.resolv_conf {
+        ResolvConf::Auto | ResolvConf::Off => return None,
+        ResolvConf::Host => RESOLV_CONF,
+        ResolvConf::Static => "/usr/lib/systemd/resolv.conf",
+        ResolvConf::Uplink => "/run/systemd/resolve/resolv.conf",
+        ResolvConf::Stub => "/run/systemd/resolve/stub-resolv.conf",
+    };
+    Some(MountOp::Follow {
+        host,
+        target: RESOLV_CONF,
+    })
 }
 
 /// `/proc` of the PID namespace, with its kernel settings read-only.
@@ -264,6 +287,15 @@ fn plan_run(
             "/run/host/os-release".into(),
             host.os_release.clone(),
         ));
+    }
+    ops.push(MountOp::Inaccessible("/run/host/inaccessible".into()));
+    ops.push(MountOp::Export("/run/host/unix-export".into()));
+    if host.handed.credentials.is_some() || !spec.credentials.is_empty() {
+        ops.push(MountOp::Credentials {
+            target: CREDENTIALS.into(),
+            source: host.handed.credentials.clone(),
+            declared: spec.credentials.clone(),
+        });
     }
     ops.push(MountOp::Freeze("/run/host".into()));
 }

@@ -1,9 +1,10 @@
 //! The state file: what is known about a running container, for `skep list` and for those who enter it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,9 @@ use skep_spec::{State, VERSION};
 use crate::load::state_dir;
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
+
+/// Link to the sockets that the container exports.
+const EXPORT: &str = "unix-export";
 
 /// Writes the state file of one boot.
 #[derive(Debug)]
@@ -94,9 +98,27 @@ impl Publisher {
         fs::rename(&temporary, &path).at("write", path.display())
     }
 
+    /// Lets the host reach the sockets that the container exports, through this process: nothing is mounted on the host,
+    /// and nothing is left when the process is gone. The container runs without it all the same.
+    pub fn export(&mut self, directory: BorrowedFd) {
+        let link = self.directory.join(EXPORT);
+        let target = format!("/proc/{}/fd/{}", std::process::id(), directory.as_raw_fd());
+        let made = fs::create_dir_all(&self.directory)
+            .and_then(|()| match fs::remove_file(&link) {
+                Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
+                _ => symlink(target, &link),
+            })
+            .at("link", link.display());
+        if let Err(err) = made {
+            crate::log::line(err);
+        }
+    }
+
     /// Removes the file. systemd removes the directory, which is its own in a unit.
     pub fn withdraw(self) {
-        let _ = fs::remove_file(self.directory.join("state.json"));
+        for name in ["state.json", EXPORT] {
+            let _ = fs::remove_file(self.directory.join(name));
+        }
         let _ = fs::remove_dir(self.directory);
     }
 }

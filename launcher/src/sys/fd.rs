@@ -37,6 +37,12 @@ pub fn close_from(first: RawFd) -> nix::Result<()> {
     .map(drop)
 }
 
+/// Lets a descriptor of this process through exec.
+pub fn keep_on_exec(fd: RawFd) -> nix::Result<()> {
+    // SAFETY: F_SETFD takes one integer; a number that is no open descriptor is EBADF.
+    super::check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
 /// Opens `path` below `root` as if `root` were `/`: `..` and absolute links stay inside, magic links are refused.
 pub fn open_in_root(root: BorrowedFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     open_how(

@@ -68,9 +68,27 @@ pub fn clone_tree(dir: BorrowedFd, path: &CStr, depth: Depth) -> nix::Result<Own
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// A detached copy of the link at `path` itself, which is mounted over another link.
+pub fn clone_link(path: &CStr) -> nix::Result<OwnedFd> {
+    let flags =
+        libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW as libc::c_uint;
+    // SAFETY: `path` is a C string.
+    let fd = super::check(unsafe {
+        libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags)
+    })?;
+    // SAFETY: open_tree(2) returned a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
 /// Sets attributes on the mount `tree`; the others stay.
 pub fn set_attr(tree: BorrowedFd, attr: Attr, depth: Depth) -> nix::Result<()> {
     mount_setattr(tree, depth, &attributes(attr.bits()))
+}
+
+/// Keeps every look-up through the mount `tree` from following a link on it. EINVAL: the kernel is older than Linux 5.14.
+pub fn set_no_links(tree: BorrowedFd) -> nix::Result<()> {
+    const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
+    mount_setattr(tree, Depth::One, &attributes(MOUNT_ATTR_NOSYMFOLLOW))
 }
 
 /// Makes a read-only mount writable again.

@@ -73,6 +73,14 @@ pub fn init(name: &str, first: bool) -> Result<Infallible> {
     pivot_root(".", ".").context("pivot_root")?;
     umount2(".", MntFlags::MNT_DETACH).context("cannot detach the machine's root")?;
     chdir("/")?;
+    // As on every machine with systemd, which leaves it to the manager of a container: some services rely on it.
+    attach(
+        None,
+        Path::new("/"),
+        None,
+        MsFlags::MS_REC | MsFlags::MS_SHARED,
+        None,
+    )?;
     let error = Command::new("/lib/systemd/systemd")
         .args(["--system", "--show-status=yes"])
         .env_clear()

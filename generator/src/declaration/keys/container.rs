@@ -153,6 +153,21 @@ pub(super) static ROWS: &[KeyRow] = &[
         ONE_TEXT,
         "what is seen of the store: a file of store paths, or yes, guix or nix to ask its tool",
     ),
+    row(
+        "ResolvConf",
+        ONE,
+        "auto (default), off, or one of the host's: bind-host, -static, -uplink, -stub",
+    ),
+    row(
+        "Timezone",
+        ONE,
+        "off (default): the tree's; auto, symlink or bind: the host's",
+    ),
+    row(
+        "LinkJournal",
+        ONE,
+        "no (default); host, try-host or auto: the journal is below the host's",
+    ),
 ];
 
 const ONE: Meaning = Meaning::Container {

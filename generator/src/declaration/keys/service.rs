@@ -418,6 +418,33 @@ pub(super) static ROWS: &[KeyRow] = &[
         "NAME=VALUE fields added to each message in the journal",
     ),
     row(
+        "LoadCredential",
+        Syntax::LoadCredential("LoadCredential"),
+        "ID[:PATH]: file or credential of the host that the container gets as a credential",
+    ),
+    row(
+        "LoadCredentialEncrypted",
+        Syntax::LoadCredential("LoadCredentialEncrypted"),
+        "LoadCredential= of what systemd-creds encrypted",
+    ),
+    row(
+        "SetCredential",
+        Syntax::SetCredential("SetCredential"),
+        "ID:TEXT: a credential that is no secret",
+    ),
+    row(
+        "SetCredentialEncrypted",
+        Syntax::SealedCredential("SetCredentialEncrypted"),
+        "ID:BASE64: a credential that systemd-creds encrypted",
+    ),
+    newer(
+        SERVICE,
+        254,
+        "ImportCredential",
+        Syntax::ImportCredential("ImportCredential"),
+        "NAME or START*: credentials that the host itself was given",
+    ),
+    row(
         "LimitCPU",
         Syntax::Limit("LimitCPU", "LimitCPUSoft", LimitUnit::Seconds),
         "SOFT[:HARD]: CPU time of one process",

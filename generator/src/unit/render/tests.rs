@@ -89,7 +89,7 @@ fn declared_lists_extend_and_declared_scalars_replace() {
     let Some(Value::Pairs(devices)) = value(&draft, "DeviceAllow") else {
         panic!("no DeviceAllow");
     };
-    assert_eq!(devices.len(), 2);
+    assert_eq!(devices.len(), 3);
 }
 
 #[test]
@@ -157,9 +157,11 @@ fn a_refusal_waits_for_no_mount() {
 #[test]
 fn only_images_get_loop_devices() {
     let pair = |device: &str| (device.to_owned(), "rw".to_owned());
-    let terminals = [pair("char-pts")];
+    let none = ("/dev/block/0:0".to_owned(), "m".to_owned());
+    let terminals = [pair("char-pts"), none.clone()];
     let loops = [
         pair("char-pts"),
+        none,
         pair("/dev/loop-control"),
         pair("block-loop"),
     ];

@@ -18,7 +18,7 @@ use crate::sys::fd::open_no_follow;
 use crate::sys::mount::{Attr, Depth, attach, clone_tree, set_attr};
 
 /// What is mounted over something to hide it.
-const BLANK: Attr = Attr {
+pub(super) const BLANK: Attr = Attr {
     read_only: true,
     nosuid: true,
     nodev: true,
@@ -52,7 +52,7 @@ impl Builder<'_> {
     }
 
     /// A file of the work area, the container's root's own.
-    fn source(&mut self, mode: u32, content: &[u8]) -> Result<PathBuf, StepError> {
+    pub(super) fn source(&mut self, mode: u32, content: &[u8]) -> Result<PathBuf, StepError> {
         self.covers += 1;
         let source = Path::new(WORK).join(format!("cover.{}", self.covers));
         write_new(AT_FDCWD, &source, mode, content).at("write", source.display())?;

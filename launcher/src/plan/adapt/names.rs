@@ -1,19 +1,17 @@
 //! The files by which names are looked up. With the host's network they are the host's, as they are now and as they
 //! become: the supervisor follows them.
 
-use skep_spec::{Access, ContainerSpec, Network};
+use skep_spec::{Access, ContainerSpec, Network, ResolvConf};
 
 use super::Adaptation;
 use crate::plan::mounts::MountOp;
 use crate::tree::services::Services;
 
 /// What the host's network shares.
-pub const NAMES: [&str; 4] = [
-    HOSTS,
-    "/etc/nsswitch.conf",
-    "/etc/resolv.conf",
-    "/etc/services",
-];
+pub const NAMES: [&str; 4] = [HOSTS, "/etc/nsswitch.conf", RESOLV_CONF, "/etc/services"];
+
+/// resolv.conf(5).
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// hosts(5).
 pub const HOSTS: &str = "/etc/hosts";
@@ -24,10 +22,18 @@ pub const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip
 pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
     match spec.network {
         Network::Host => {
-            for path in NAMES {
+            // ResolvConf= may ask for another one, or for none.
+            let asked = spec.resolv_conf != ResolvConf::Auto;
+            for path in NAMES
+                .into_iter()
+                .filter(|path| !asked || *path != RESOLV_CONF)
+            {
                 // An empty mount point means to every reader what a missing file means.
                 if services.names.contains(path) || spec.root.access != Access::ReadOnly {
-                    adaptation.mounts.push(MountOp::Follow(path));
+                    adaptation.mounts.push(MountOp::Follow {
+                        host: path,
+                        target: path,
+                    });
                 } else {
                     adaptation.notes.push(format!(
                         "the read-only tree has no {path} over which the host's could be mounted"

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use skep_spec::{Bind, Device, Missing, Overlay, Upper};
+use skep_spec::{Bind, Device, Missing, Overlay, Timezone, Upper};
 
 use crate::plan::store::View;
 use crate::sys::mount::Attr;
@@ -50,9 +50,14 @@ pub enum MountOp {
     Script(PathBuf, Vec<u8>),
     /// A file with this content where there is none, in a copy-on-write layer.
     Supply(PathBuf, Vec<u8>),
-    /// A file that the supervisor keeps like the host's of the same path, over what the tree has there, read-only. A
-    /// mount point is made when missing, where that is possible.
-    Follow(&'static str),
+    /// A file that the supervisor keeps like one of the host's, over what the tree has there, read-only. A mount point is
+    /// made when missing, where that is possible.
+    Follow {
+        /// Of the host.
+        host: &'static str,
+        /// In the container.
+        target: &'static str,
+    },
     /// An empty file or directory over what is there, so that a reader finds nothing instead of an error. Nothing there:
     /// skipped.
     Mask(&'static str),
@@ -64,12 +69,34 @@ pub enum MountOp {
     Console,
     /// The socket on which the init says that it is ready.
     NotifySocket(PathBuf),
+    /// Six files that no process can use, one of each kind, over which a service manager mounts what it hides.
+    Inaccessible(PathBuf),
+    /// A small file system in which the container makes sockets that the host may connect to.
+    Export(PathBuf),
+    /// The unit's credentials, in memory that is never swapped.
+    Credentials {
+        /// Where.
+        target: PathBuf,
+        /// Directory that systemd made for the unit; none before it is started, or when it has none.
+        source: Option<PathBuf>,
+        /// Names or patterns that the declaration says.
+        declared: Vec<String>,
+    },
+    /// The host's time zone over the tree's, a link over a link where it can be one.
+    Localtime {
+        /// The name of the zone.
+        zone: Option<String>,
+        /// How.
+        how: Timezone,
+    },
     /// An existing mount becomes read-only.
     Freeze(PathBuf),
     /// An overlay mount of directories of the host.
     Overlay(Overlay),
     /// A bind mount from the host.
     Bind(Bind),
+    /// The directory of the container's journal on the host.
+    Journal(Bind),
     /// A store of the host or a part of it.
     Store(View),
 }
@@ -113,13 +140,32 @@ impl fmt::Display for MountOp {
             MountOp::Cover(path, _) => write!(f, "cover {}", path.display()),
             MountOp::Script(path, _) => write!(f, "cover program {}", path.display()),
             MountOp::Supply(path, _) => write!(f, "file {} if there is none", path.display()),
-            MountOp::Follow(path) => write!(f, "follow the host's {path}"),
+            MountOp::Follow { host, target } if host == target => {
+                write!(f, "follow the host's {host}")
+            }
+            MountOp::Follow { host, target } => write!(f, "follow the host's {host} on {target}"),
             MountOp::Replace(path, _) => write!(f, "replace {}", path.display()),
             MountOp::Mask(path) => write!(f, "mask {path}"),
             MountOp::ReadOnly(path) => write!(f, "read-only {path}"),
             MountOp::Writable(path) => write!(f, "writable {path}"),
             MountOp::Console => f.write_str("console /dev/console"),
             MountOp::NotifySocket(path) => write!(f, "notify socket {}", path.display()),
+            MountOp::Inaccessible(path) => write!(f, "inaccessible files in {}", path.display()),
+            MountOp::Export(path) => write!(f, "sockets for the host in {}", path.display()),
+            MountOp::Credentials {
+                target, declared, ..
+            } => {
+                write!(f, "credentials")?;
+                declared.iter().try_for_each(|name| write!(f, " {name}"))?;
+                write!(f, " of the unit in {}", target.display())
+            }
+            MountOp::Localtime { zone, how } => {
+                let zone = zone.as_deref().unwrap_or("unnamed");
+                write!(
+                    f,
+                    "time zone {zone} of the host on /etc/localtime ({how:?})"
+                )
+            }
             MountOp::Freeze(path) => write!(f, "read-only from now on {}", path.display()),
             MountOp::Store(view) => write!(f, "{view}"),
             MountOp::Overlay(overlay) => {
@@ -135,6 +181,10 @@ impl fmt::Display for MountOp {
                 write!(f, " on {}", overlay.target.display())
             }
             MountOp::Bind(bind) => write_bind(bind, f),
+            MountOp::Journal(bind) => {
+                f.write_str("journal: ")?;
+                write_bind(bind, f)
+            }
         }
     }
 }
