@@ -5,6 +5,7 @@
 pub mod console;
 pub mod extend;
 pub mod hearing;
+pub mod journal;
 pub mod names;
 pub mod notify;
 pub mod publish;
@@ -81,7 +82,7 @@ pub fn supervise(
         described: Instant::now(),
         extension: Extension::booting(),
     };
-    let mut console = Console::new(running.console.as_fd())?;
+    let mut console = Console::new(running.console.as_fd(), &plan.name)?;
     let epoll = watch(running, signals, &console)?;
     supervisor.started();
     supervisor.register(&epoll);
@@ -103,7 +104,13 @@ pub fn supervise(
                     supervisor.feed(Event::StopRequested)
                 }
                 CONSOLE => unread = true,
-                OUTPUT => console.write(),
+                OUTPUT => {
+                    let closed = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+                    if event.events().intersects(closed) {
+                        console.renew();
+                    }
+                    console.write();
+                }
                 NOTIFY => supervisor.told(),
                 MACHINED => supervisor.machined(&epoll),
                 NAMES => running.names.changed(),
@@ -115,6 +122,10 @@ pub fn supervise(
             }
         }
         unread = unread && console.read();
+        if console.reopened() {
+            // Not watched, a journal that is full is only noticed later.
+            let _ = watch_output(&epoll, &console);
+        }
         if supervisor.probe_at.is_some_and(|at| at <= Instant::now()) {
             supervisor.probe_at = None;
             supervisor.probe();
@@ -148,11 +159,17 @@ fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epol
     if let Some(watch) = running.names.watch() {
         add(watch, EpollFlags::EPOLLIN, NAMES)?;
     }
-    // A regular file or /dev/null as output cannot be watched, and never blocks.
-    if let Some(output) = console.watchable_output() {
-        add(output, EpollFlags::EPOLLOUT | EpollFlags::EPOLLET, OUTPUT)?;
-    }
+    watch_output(&epoll, console).at("watch", "events")?;
     Ok(epoll)
+}
+
+/// A regular file or /dev/null as output cannot be watched, and never blocks.
+fn watch_output(epoll: &Epoll, console: &Console) -> nix::Result<()> {
+    let flags = EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+    match console.watchable_output() {
+        Some(output) => epoll.add(output, EpollEvent::new(flags, OUTPUT)),
+        None => Ok(()),
+    }
 }
 
 impl Supervisor<'_> {

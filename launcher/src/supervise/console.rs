@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
 use crate::step::{At, StepError};
+use crate::supervise::journal;
 
 const LINE_LIMIT: usize = 2048;
 /// Reads of one turn.
@@ -30,11 +31,14 @@ pub struct Console<'a> {
     cleaner: Cleaner,
     backlog: Vec<u8>,
     lost: usize,
+    /// The container, for a new stream to the journal.
+    name: &'a str,
+    reopened: bool,
 }
 
 impl<'a> Console<'a> {
-    /// Reads from `master`, writes to standard output.
-    pub fn new(master: BorrowedFd<'a>) -> Result<Console<'a>, StepError> {
+    /// Reads from `master`, writes to standard output, for the container `name`.
+    pub fn new(master: BorrowedFd<'a>, name: &'a str) -> Result<Console<'a>, StepError> {
         let output = std::io::stdout();
         set_nonblocking(master).at("set up", "console")?;
         set_nonblocking(output.as_fd()).at("set up", "standard output")?;
@@ -44,7 +48,21 @@ impl<'a> Console<'a> {
             cleaner: Cleaner::default(),
             backlog: Vec::new(),
             lost: 0,
+            name,
+            reopened: false,
         })
+    }
+
+    /// Opens the journal anew, after it has closed its end.
+    pub fn renew(&mut self) -> bool {
+        let renewed = journal::reopen(self.name);
+        self.reopened |= renewed;
+        renewed
+    }
+
+    /// Whether the output is another one since this was asked last, to be watched anew.
+    pub fn reopened(&mut self) -> bool {
+        std::mem::take(&mut self.reopened)
     }
 
     /// The output, when epoll can watch it.
@@ -71,10 +89,12 @@ impl<'a> Console<'a> {
 
     /// Writes out what is kept, as far as the journal takes it.
     pub fn write(&mut self) {
+        let mut renewed = false;
         while !self.backlog.is_empty() {
             match retry(|| nix::unistd::write(self.output.as_fd(), &self.backlog)) {
                 Ok(written) => drop(self.backlog.drain(..written)),
                 Err(Errno::EAGAIN) => return,
+                Err(Errno::EPIPE) if !renewed && self.renew() => renewed = true,
                 // Nobody reads any more.
                 Err(_) => self.backlog.clear(),
             }
