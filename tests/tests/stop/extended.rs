@@ -7,7 +7,8 @@ use skep_tests::{guest::Guest, host::Host};
 
 /// An init that takes three seconds to boot and to stop, and asks for more time every half second.
 const INIT: &str = r#"use Socket;
-socket(my $socket, AF_UNIX, SOCK_DGRAM, 0) and connect($socket, sockaddr_un($ENV{NOTIFY_SOCKET})) or die $!;
+socket(my $socket, AF_UNIX, SOCK_DGRAM, 0) or die $!;
+connect($socket, sockaddr_un($ENV{NOTIFY_SOCKET})) or die $!;
 sub slowly { for (1 .. 6) { send($socket, "EXTEND_TIMEOUT_USEC=1500000\nSTATUS=slowly", 0); select(undef, undef, undef, 0.5); } }
 my $stop = 0;
 $SIG{TERM} = sub { $stop = 1 };
