@@ -125,7 +125,7 @@ pub fn supervise(
         addresses: addresses.and_then(|socket| Addresses::of(socket).ok()),
         look_at: Some(Instant::now()),
     };
-    let mut console = Console::new(running.console.as_fd())?;
+    let mut console = Console::new(running.console.as_fd(), &plan.name)?;
     let epoll = watch(running, signals, &console)?;
     supervisor.watch_addresses(&epoll);
     supervisor.started();
@@ -148,7 +148,13 @@ pub fn supervise(
             match event.data() {
                 SIGNALS => supervisor.signalled(signals)?,
                 CONSOLE => unread = true,
-                OUTPUT => console.write(),
+                OUTPUT => {
+                    let closed = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+                    if event.events().intersects(closed) {
+                        console.renew();
+                    }
+                    console.write();
+                }
                 NOTIFY => supervisor.told(),
                 MACHINED => supervisor.machined(&epoll),
                 NAMES => running.names.changed(),
@@ -162,6 +168,10 @@ pub fn supervise(
             }
         }
         unread = unread && console.read();
+        if console.reopened() {
+            // Not watched, a journal that is full is only noticed later.
+            let _ = watch_output(&epoll, &console);
+        }
         console.pass_input(&epoll);
         if let Some((_, goal)) = supervisor.probe_at.take_if(|(at, _)| *at <= Instant::now()) {
             supervisor.probe(goal);
@@ -201,11 +211,17 @@ fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epol
     if let Some(watch) = running.names.watch() {
         add(watch, EpollFlags::EPOLLIN, NAMES)?;
     }
-    // A regular file or /dev/null as output cannot be watched, and never blocks.
-    if let Some(output) = console.watchable_output() {
-        add(output, EpollFlags::EPOLLOUT | EpollFlags::EPOLLET, OUTPUT)?;
-    }
+    watch_output(&epoll, console).at("watch", "events")?;
     Ok(epoll)
+}
+
+/// A regular file or /dev/null as output cannot be watched, and never blocks.
+fn watch_output(epoll: &Epoll, console: &Console) -> nix::Result<()> {
+    let flags = EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+    match console.watchable_output() {
+        Some(output) => epoll.add(output, EpollEvent::new(flags, OUTPUT)),
+        None => Ok(()),
+    }
 }
 
 impl Supervisor<'_> {

@@ -4,6 +4,10 @@
 mod beside;
 #[path = "machined/checks.rs"]
 mod checks;
+#[path = "machined/faults.rs"]
+mod faults;
+#[path = "machined/keeps.rs"]
+mod keeps;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -27,9 +31,10 @@ fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
         ("registers", registers),
         ("beside_nspawn", beside::nspawn),
-        ("tools", tools),
-        ("signals", signals),
-        ("restarts_of_machined", restarts),
+        ("faults", faults::survived),
+        ("is_a_supervisor", keeps::supervisor),
+        ("keeps_registration", keeps::registration),
+        ("hung_machined", keeps::patience),
         ("without_machined", without),
     ];
     let trials = tests
@@ -105,80 +110,6 @@ fn registers(host: &Host) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The tools of administrators, each doing something inside.
-fn tools(host: &Host) -> Result<()> {
-    let guest = started(host, "mach-tools", DEBIAN)?;
-    for (script, want) in [
-        ("systemctl -M mach-tools is-system-running", "running"),
-        (
-            "systemd-run -M mach-tools --quiet --wait --pipe echo ran",
-            "ran",
-        ),
-        (
-            "machinectl --quiet shell mach-tools /bin/echo shell </dev/null",
-            "shell",
-        ),
-        ("loginctl -M mach-tools list-users --no-legend", "root"),
-        ("hostnamectl -M mach-tools hostname", "mach-tools"),
-        (
-            "journalctl -M mach-tools --no-pager --lines=1",
-            "mach-tools",
-        ),
-        ("machinectl status --no-pager mach-tools", "payload"),
-        ("systemd-cgls -M mach-tools --no-pager", "payload"),
-    ] {
-        let said = host.sh(script)?.ok()?;
-        ensure!(said.contains(want), "{script}: {said}");
-    }
-    guest.finish()
-}
-
-/// machinectl ends and reboots; the unit follows.
-fn signals(host: &Host) -> Result<()> {
-    let guest = started(host, "mach-signals", DEBIAN)?;
-    let leader = known(host, "mach-signals", "Leader")?;
-    host.exec(["machinectl", "reboot", "mach-signals"])?.ok()?;
-    wait_until(LIMIT, "another leader", || {
-        let now = known(host, "mach-signals", "Leader").unwrap_or_default();
-        Ok((!now.is_empty() && now != leader).then_some(()))
-    })?;
-    ensure!(guest.property("ActiveState")? == "active");
-    for verb in ["poweroff", "terminate"] {
-        guest.systemctl("start")?;
-        registered(host, "mach-signals")?;
-        // The guest's systemd hears signals once it is up.
-        wait_until(LIMIT, "the guest", || Ok(guest.is_running().ok()))?;
-        host.exec(["machinectl", verb, "mach-signals"])?.ok()?;
-        wait_until(LIMIT, "the end of the unit", || {
-            Ok((guest.property("ActiveState")? == "inactive").then_some(()))
-        })?;
-        let list = host.exec(["machinectl", "list", "--no-legend"])?.ok()?;
-        ensure!(
-            !list.contains("mach-signals"),
-            "still known after {verb}:\n{list}"
-        );
-    }
-    guest.finish()
-}
-
-/// machined keeps what it knows when it is restarted and when it is killed, and the container does not care.
-fn restarts(host: &Host) -> Result<()> {
-    let guest = started(host, "mach-again", DEBIAN)?;
-    let leader = known(host, "mach-again", "Leader")?;
-    for command in [
-        &["systemctl", "restart", "systemd-machined"][..],
-        &["systemctl", "kill", "--signal=KILL", "systemd-machined"],
-    ] {
-        host.exec(command.iter().copied())?.ok()?;
-        registered(host, "mach-again")?;
-        ensure!(known(host, "mach-again", "Leader")? == leader);
-    }
-    guest.systemctl("restart")?;
-    registered(host, "mach-again")?;
-    ensure!(known(host, "mach-again", "Leader")? != leader);
-    guest.finish()
 }
 
 /// A host without machined boots containers as fast, and says nothing about it.

@@ -4,6 +4,8 @@
 mod console;
 #[path = "stop/ends.rs"]
 mod ends;
+#[path = "stop/extended.rs"]
+mod extended;
 #[path = "stop/killed.rs"]
 mod killed;
 #[path = "stop/refused.rs"]
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     trials.extend(each("console_is_clean", console::clean));
     trials.extend(each("console_floods", console::flood));
     trials.extend(each("console_without_journal", console::stuck_journal));
+    trials.extend(each("extended_by_the_guest", extended::by_the_guest));
     trials.extend(each("refuses", refused::table));
     trial::main(trials)
 }

@@ -9,6 +9,7 @@ mod journal;
 pub(crate) mod message;
 mod seats;
 pub(crate) mod share;
+mod stream;
 mod tail;
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -42,7 +43,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub struct Console<'a> {
     master: BorrowedFd<'a>,
     cleaner: Cleaner,
-    journal: Journal,
+    journal: Journal<'a>,
     tail: Tail,
     share: Option<Share>,
     /// What the guest has not taken yet.
@@ -50,13 +51,13 @@ pub struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    /// Reads from `master`, writes to standard output.
-    pub fn new(master: BorrowedFd<'a>) -> Result<Console<'a>, StepError> {
+    /// Reads from `master`, writes to standard output, for the container `name`.
+    pub fn new(master: BorrowedFd<'a>, name: &'a str) -> Result<Console<'a>, StepError> {
         set_nonblocking(master).at("set up", "console")?;
         Ok(Console {
             master,
             cleaner: Cleaner::default(),
-            journal: Journal::open()?,
+            journal: Journal::open(name)?,
             tail: Tail::default(),
             share: None,
             input: Vec::new(),
@@ -69,6 +70,16 @@ impl<'a> Console<'a> {
             Ok(share) => self.share = Some(share),
             Err(err) => crate::log::line(err),
         }
+    }
+
+    /// Opens the journal anew, after it has closed its end.
+    pub fn renew(&mut self) {
+        self.journal.renew();
+    }
+
+    /// Whether the output is another one since this was asked last, to be watched anew.
+    pub fn reopened(&mut self) -> bool {
+        self.journal.reopened()
     }
 
     /// The output, when epoll can watch it.

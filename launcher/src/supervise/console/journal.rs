@@ -11,7 +11,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
-use super::{retry, set_nonblocking};
+use super::{retry, set_nonblocking, stream};
 use crate::step::{At, StepError};
 
 /// How long the last words wait for the journal.
@@ -22,18 +22,23 @@ const BACKLOG_KEPT: usize = 16 << 10;
 
 /// Standard output, which is the journal in a unit.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct Journal<'a> {
     output: std::io::Stdout,
+    /// The container, for a new stream.
+    name: &'a str,
+    reopened: bool,
     backlog: Vec<u8>,
     lost: usize,
 }
 
-impl Journal {
-    pub(super) fn open() -> Result<Journal, StepError> {
+impl<'a> Journal<'a> {
+    pub(super) fn open(name: &'a str) -> Result<Journal<'a>, StepError> {
         let output = std::io::stdout();
         set_nonblocking(output.as_fd()).at("set up", "standard output")?;
         Ok(Journal {
             output,
+            name,
+            reopened: false,
             backlog: Vec::new(),
             lost: 0,
         })
@@ -43,6 +48,18 @@ impl Journal {
     pub(super) fn watchable(&self) -> Option<BorrowedFd<'_>> {
         let kind = fstat(&self.output).ok()?.st_mode & libc::S_IFMT;
         (kind == libc::S_IFSOCK || kind == libc::S_IFIFO).then(|| self.output.as_fd())
+    }
+
+    /// Opens it anew, after it has closed its end.
+    pub(super) fn renew(&mut self) -> bool {
+        let renewed = stream::reopen(self.name);
+        self.reopened |= renewed;
+        renewed
+    }
+
+    /// Whether the output is another one since this was asked last.
+    pub(super) fn reopened(&mut self) -> bool {
+        std::mem::take(&mut self.reopened)
     }
 
     /// Keeps a line for the next [`Journal::write`].
@@ -57,10 +74,12 @@ impl Journal {
 
     /// Writes out what is kept, as far as the journal takes it.
     pub(super) fn write(&mut self) {
+        let mut renewed = false;
         while !self.backlog.is_empty() {
             match retry(|| nix::unistd::write(self.output.as_fd(), &self.backlog)) {
                 Ok(written) => drop(self.backlog.drain(..written)),
                 Err(Errno::EAGAIN) => return,
+                Err(Errno::EPIPE) if !renewed && self.renew() => renewed = true,
                 // Nobody reads any more.
                 Err(_) => self.backlog.clear(),
             }
