@@ -2,7 +2,7 @@
 //!
 //! The socket is opened inside that namespace while the container is built, so that nobody has to enter it later. Root of
 //! the container may change addresses as often as it likes and may send messages of its own to the socket: only what the
-//! kernel sent counts, and each look reads no more than twice [`MESSAGES`].
+//! kernel sent counts, and each look reads no more than twice `MESSAGES`.
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
