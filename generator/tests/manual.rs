@@ -1,6 +1,11 @@
 //! The manual pages say what the programs do: every key, verb and option stands there, and nothing else does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "manual/facts.rs"]
+mod facts;
+#[path = "manual/verbs.rs"]
+mod verbs;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

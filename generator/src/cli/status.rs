@@ -87,7 +87,9 @@ fn text(view: &View) -> String {
     };
     page.put_some("Declaration", view.declaration.as_deref());
     page.put_whole("State", &state(view));
-    page.put_some("Status", view.status.as_deref());
+    // systemd keeps the text of the last run, which the last end explains better.
+    let over = view.last_end.is_some() && !view.is_running();
+    page.put_some("Status", view.status.as_deref().filter(|_| !over));
     page.put_some("Leader", leader(view).as_deref());
     for address in &view.addresses {
         page.put("Address", &address.to_string());

@@ -292,3 +292,42 @@ pub(super) fn age(since: u64) -> u64 {
         .unwrap_or_default();
     now.saturating_sub(since)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Programs read it by its description.
+    #[test]
+    fn the_manual_has_every_field() {
+        let page = include_str!("../../../packaging/man/skep.1");
+        let (_, part) = page.split_once("\n.SH \"JSON OUTPUT\"\n").unwrap();
+        let (part, _) = part.split_once("\n.SH ").unwrap();
+        let view = View {
+            usage: Some(Usage::default()),
+            last_end: last_end(None, None, false),
+            ..View::default()
+        };
+        let value = serde_json::to_value(&view).unwrap();
+        let inner = value["usage"].as_object().unwrap();
+        let heads: BTreeSet<&str> = part
+            .split("\n.TP 16\n")
+            .skip(1)
+            .filter_map(|entry| entry.lines().next()?.split_once(' '))
+            .flat_map(|(_, names)| names.split([' ', '"', ',']))
+            .filter(|name| !name.is_empty())
+            .collect();
+        let fields: BTreeSet<&str> = value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(heads, fields);
+        for field in inner.keys() {
+            assert!(part.contains(field.as_str()), "{field} of usage");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! The socket is opened inside that namespace while the container is built, so that nobody has to enter it later. Root of
 //! the container may change addresses as often as it likes and may send messages of its own to the socket: only what the
-//! kernel sent counts, and each look reads no more than [`MESSAGES`].
+//! kernel sent counts, and each look reads no more than twice `MESSAGES`.
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,8 +19,12 @@ use skep_spec::ADDRESSES;
 /// Multicast groups of rtnetlink(7): changes of IPv4 and IPv6 addresses.
 const GROUPS: u32 = (libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR).cast_unsigned();
 
-/// Messages that one look reads, of 16 KiB at most.
+/// Messages that are read at once, of 16 KiB at most.
 const MESSAGES: usize = 512;
+
+/// Messages of the answer among them, each of about two hundred addresses: for the kernel the cost grows with the square
+/// of their number.
+const ANSWERS: usize = 16;
 
 /// Size of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -91,18 +95,18 @@ impl Addresses {
 
     /// Asks the kernel for all addresses. Never waits.
     pub fn look(&mut self) -> Look {
-        let mut left = MESSAGES;
         // What has changed does not matter: all of it is read anew.
-        self.read(&mut left, |_| true);
+        self.read(|_| true);
         self.sequence += 1;
         if self.ask().is_err() {
             return Look::Same;
         }
-        let (mut all, mut ended) = (Vec::new(), false);
+        let (mut all, mut ended, mut answers) = (Vec::new(), false, 0);
         let (port, sequence) = (self.port, self.sequence);
-        self.read(&mut left, |bytes| {
+        self.read(|bytes| {
+            answers += usize::from(u32_at(bytes, 8) == Some(sequence));
             ended = collect(bytes, port, sequence, &mut all);
-            !ended
+            !ended && answers < ANSWERS
         });
         all.sort_by_key(IpAddr::is_ipv6);
         all.dedup();
@@ -117,11 +121,10 @@ impl Addresses {
         }
     }
 
-    /// Feeds messages of the kernel to `take` until it has enough, there are no more, or `left` is used up.
-    fn read(&self, left: &mut usize, mut take: impl FnMut(&[u8]) -> bool) {
+    /// Feeds messages of the kernel to `take` until it has enough, there are no more, or it were too many.
+    fn read(&self, mut take: impl FnMut(&[u8]) -> bool) {
         let mut buffer = [0; 16 << 10];
-        while *left > 0 {
-            *left -= 1;
+        for _ in 0..MESSAGES {
             let mut slices = [IoSliceMut::new(&mut buffer)];
             let flags = MsgFlags::MSG_DONTWAIT;
             let (length, sender) =

@@ -1,5 +1,7 @@
-//! The completion scripts in the shells themselves: keys are typed at a terminal, and what the completed line then runs
-//! is looked at.
+//! What other programs make of ours: shells of the completion scripts, a formatter of the manual pages. One that is not
+//! installed leaves its trial ignored, and says so.
+//!
+//! Keys are typed at a terminal, and what the completed line then runs is looked at.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, File, Permissions};
@@ -18,20 +20,42 @@ use tempfile::TempDir;
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let trials = ["bash", "zsh", "fish"].map(|shell| {
-        let trial = Trial::test(shell, move || complete(shell).map_err(Failed::from));
-        match installed(shell) {
-            true => trial,
-            false => trial
-                .with_ignored_flag(true)
-                .with_kind(format!("needs {shell}: apt install {shell}")),
-        }
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    let shells = ["bash", "zsh", "fish"].map(|shell| trial(shell, move || complete(shell)));
+    let trials = shells.into_iter().chain([trial("mandoc", lint)]);
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
-fn installed(shell: &str) -> bool {
-    Command::new(shell).arg("--version").output().is_ok()
+/// A trial with a program, named like it.
+fn trial(program: &str, run: impl FnOnce() -> Result<(), String> + Send + 'static) -> Trial {
+    let trial = Trial::test(program, move || run().map_err(Failed::from));
+    match installed(program) {
+        true => trial,
+        false => trial
+            .with_ignored_flag(true)
+            .with_kind(format!("needs {program}: apt install {program}")),
+    }
+}
+
+fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// groff formats the pages in another test; mandoc sees more.
+fn lint() -> Result<(), String> {
+    for page in ["skep.1", "skep.container.5", "skep-launcher.8"] {
+        let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/man");
+        let output = Command::new("mandoc")
+            .args(["-T", "lint", "-W", "warning"])
+            .arg(pages.join(page))
+            .output();
+        let said = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+        // A date would change with each build.
+        if said.lines().any(|line| !line.contains("missing date")) {
+            return Err(said);
+        }
+    }
+    Ok(())
 }
 
 /// What is typed before the tabulator, and the arguments of the command that runs.
