@@ -53,6 +53,20 @@ fn main() -> ExitCode {
     trial::main(trials.collect())
 }
 
+/// The same on a tree of its own, without a machine id.
+const FRESH: &str = "[Container]\nRoot=/var/lib/machines/ci-tree\nEphemeral=yes\n";
+
+/// Does `work` with the tree of [`FRESH`].
+fn with_tree(host: &Host, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    host.scratch_guest("debian-13", "ci-tree")?;
+    let judged = host
+        .sh(": >/var/lib/machines/ci-tree/etc/machine-id")
+        .and_then(|done| done.ok())
+        .and_then(|_| work());
+    host.remove_guest("ci-tree")?;
+    judged
+}
+
 /// Waits until the guest has settled.
 fn settled(guest: &Guest<'_>) -> Result<()> {
     wait_until(std::time::Duration::from_secs(30), "the guest", || {

@@ -7,7 +7,7 @@ use skep_tests::{
     interface::Sheet,
 };
 
-use super::{DEBIAN, settled};
+use super::{DEBIAN, FRESH, settled, with_tree};
 
 /// A variable of PID 1.
 fn variable(name: &str) -> String {
@@ -15,7 +15,11 @@ fn variable(name: &str) -> String {
 }
 
 pub(super) fn facts(host: &Host, sheet: &mut Sheet) -> Result<()> {
-    let guest = started(host, "ci-env", DEBIAN)?;
+    with_tree(host, || facts_of(host, sheet))
+}
+
+fn facts_of(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    let guest = started(host, "ci-env", FRESH)?;
     settled(&guest)?;
     sheet.inside(
         &guest,
@@ -28,7 +32,7 @@ pub(super) fn facts(host: &Host, sheet: &mut Sheet) -> Result<()> {
         ),
         "skep\ncontainer\ncondition",
     );
-    let other = started(host, "ci-env2", DEBIAN)?;
+    let other = started(host, "ci-env2", FRESH)?;
     let ids = |guest: &Guest<'_>| sh(guest, &variable("container_uuid"));
     let (first, second) = (ids(&guest)?, ids(&other)?);
     sheet.inside(
@@ -60,5 +64,109 @@ pub(super) fn facts(host: &Host, sheet: &mut Sheet) -> Result<()> {
          tr '\\000' '\\n' </proc/1/environ | grep -c '^container_host_id='",
         "1",
     );
-    guest.finish()
+    guest.finish()?;
+    credentials(host, sheet)?;
+    timezone(host, sheet)
+}
+
+/// Secrets of the unit reach the services of the container, and nobody else.
+fn credentials(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    host.sh("umask 077; echo top-secret >/etc/ci-secret")?
+        .ok()?;
+    let text = format!(
+        "{DEBIAN}[Service]\nLoadCredential=ci.key:/etc/ci-secret\nSetCredential=ci.motd:50%% of \"two words\"\n"
+    );
+    let guest = started(host, "ci-cred", &text)?;
+    settled(&guest)?;
+    sheet.inside(
+        &guest,
+        "C17",
+        "named to the init, and taken over by systemd",
+        &format!(
+            "{}; systemd-creds --system list --no-legend | cut -d' ' -f1 | sort",
+            variable("CREDENTIALS_DIRECTORY")
+        ),
+        "/run/host/credentials\nci.key\nci.motd",
+    );
+    sheet.inside(
+        &guest,
+        "C17",
+        "a service takes them",
+        "systemd-run --quiet --wait --pipe --property=LoadCredential=key:ci.key --property=LoadCredential=motd:ci.motd \
+         sh -c 'cat $CREDENTIALS_DIRECTORY/key $CREDENTIALS_DIRECTORY/motd'",
+        "top-secret\n50% of \"two words\"",
+    );
+    sheet.inside(
+        &guest,
+        "C33",
+        "read-only, in memory that is not swapped, for root alone",
+        "stat -c '%a %u' /run/host/credentials /run/host/credentials/ci.key; findmnt -no FSTYPE /run/host/credentials; \
+         { echo x >/run/host/credentials/ci.key; } 2>/dev/null && echo written; touch /run/host/credentials/x 2>/dev/null && echo made; \
+         umount /run/host/credentials 2>/dev/null && echo gone; \
+         for flag in ro nosuid nodev noexec; do findmnt -no OPTIONS /run/host/credentials | tr , '\\n' | grep -x $flag; done; \
+         setpriv --reuid 1000 --regid 1000 --clear-groups cat /run/host/credentials/ci.key 2>/dev/null; echo end",
+        "500 0\n400 0\nramfs\nro\nnosuid\nnodev\nnoexec\nend",
+    );
+    sheet.outside(
+        host,
+        "C17",
+        "the launcher stays in the host's mount namespace",
+        &format!(
+            "[ $(readlink /proc/1/ns/mnt) = $(readlink /proc/$(systemctl show --value --property MainPID {})/ns/mnt) ] && echo same",
+            guest.unit()
+        ),
+        "same",
+    );
+    guest.finish()?;
+    // Too many for the memory of the host.
+    let text = format!(
+        "{DEBIAN}[Service]\nLoadCredential=a:/etc/ci-secret\nLoadCredential=b:/etc/ci-secret\n"
+    );
+    host.sh("head -c 700000 /dev/zero >/etc/ci-secret")?.ok()?;
+    let guest = Guest::declare(host, "ci-large", &text)?;
+    let unit = guest.unit();
+    let failed = host.exec(["systemctl", "start", &unit])?.status() != 0;
+    let journal = guest.journal()?;
+    host.sh(&format!(
+        "rm /etc/ci-secret; systemctl reset-failed {unit} 2>/dev/null || :"
+    ))?
+    .ok()?;
+    let judged = || -> Result<()> {
+        // systemd has the same limit, and may be the one that refuses.
+        ensure!(failed, "{journal}");
+        Ok(())
+    };
+    sheet.fact("C17", "too large ones refuse the start", judged());
+    Ok(())
+}
+
+fn timezone(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    let before = host
+        .sh("readlink /etc/localtime || :; ln -sfn /usr/share/zoneinfo/Asia/Tokyo /etc/localtime")?
+        .ok()?;
+    let judged = timezone_of(host, sheet);
+    let back = match before.as_str() {
+        "" => "rm /etc/localtime".to_owned(),
+        link => format!("ln -sfn {link} /etc/localtime"),
+    };
+    host.sh(&back)?.ok()?;
+    judged
+}
+
+fn timezone_of(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    let tree = "cd /var/lib/machines/ci-tree; stat -c '%N %Z' etc/localtime | sha256sum";
+    let before = host.sh(tree)?.ok()?;
+    let text = FRESH.replace("Ephemeral=yes\n", "");
+    for (value, want) in [
+        ("symlink", "../usr/share/zoneinfo/Asia/Tokyo\n+0900"),
+        ("auto", "../usr/share/zoneinfo/Asia/Tokyo\n+0900"),
+        ("bind", "+0900"),
+    ] {
+        let guest = started(host, "ci-zone", &format!("{text}Timezone={value}\n"))?;
+        let script = "readlink /etc/localtime || echo; date +%z";
+        sheet.inside(&guest, "C18", &format!("Timezone={value}"), script, want);
+        guest.finish()?;
+    }
+    sheet.outside(host, "C18", "nothing is written to the tree", tree, &before);
+    Ok(())
 }

@@ -4,19 +4,149 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use skep_tests::{
-    guest::{Guest, started},
+    guest::{Guest, sh, started},
     host::Host,
     interface::Sheet,
 };
 
-use super::{DEBIAN, settled};
+use super::{DEBIAN, FRESH, settled, with_tree};
 
 pub(super) fn facts(host: &Host, sheet: &mut Sheet) -> Result<()> {
     shutdown(host, sheet)?;
     let guest = started(host, "ci-svc", DEBIAN)?;
     readiness(&guest, sheet)?;
     guest.finish()?;
+    journal(host, sheet)?;
+    with_tree(host, || sockets(host, sheet))?;
     links(host, sheet)
+}
+
+/// A journal that the container writes below the host's, and one that it may not.
+fn journal(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    // The root of a test host is an overlay, which cannot be idmapped.
+    host.sh("mkdir -p /var/lib/machines/.journal /var/log/journal && mount --bind /var/lib/machines/.journal /var/log/journal")?
+        .ok()?;
+    let judged = with_tree(host, || journal_of(host, sheet));
+    host.sh("umount -l /var/log/journal; rm -rf /var/lib/machines/.journal")?
+        .ok()?;
+    judged
+}
+
+fn journal_of(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    let guest = started(host, "ci-log", &format!("{FRESH}LinkJournal=host\n"))?;
+    settled(&guest)?;
+    let id = sh(
+        &guest,
+        "cat /run/host/container-uuid; logger -t ci-said found-it; journalctl --sync",
+    )?;
+    sheet.outside(
+        host,
+        "C19",
+        "journalctl --merge of the host shows it",
+        "journalctl --merge --no-pager --output=cat --identifier=ci-said",
+        "found-it",
+    );
+    sheet.outside(
+        host,
+        "C19",
+        "in a directory of its machine id, owned by root",
+        &format!("stat -c %u /var/log/journal/{id} /var/log/journal/{id}/system.journal"),
+        "0\n0",
+    );
+    sheet.inside(
+        &guest,
+        "C19",
+        "of the host's journals it sees its own only",
+        "ls /var/log/journal | grep -v -x \"$(cat /run/host/container-uuid)\"; \
+         mknod /var/log/journal/*/zero c 1 5 2>/dev/null && cat /var/log/journal/*/zero 2>/dev/null | head -c 1 | wc -c; \
+         rm -f /var/log/journal/*/zero; echo end",
+        "end",
+    );
+    guest.finish()?;
+    // One that claims the journal of another.
+    host.scratch_guest("busybox", "ci-claim")?;
+    host.sh(&format!(
+        "echo {id} >/var/lib/machines/ci-claim/etc/machine-id"
+    ))?
+    .ok()?;
+    let guest = Guest::declare(host, "ci-claim", "[Container]\nLinkJournal=host\n")?;
+    let failed = host.exec(["systemctl", "start", &guest.unit()])?.status() != 0;
+    let said = guest.property("StatusText")?;
+    let judged = || -> Result<()> {
+        ensure!(
+            failed && said.contains("has a machine id of its own"),
+            "{said}"
+        );
+        Ok(())
+    };
+    sheet.fact(
+        "C19",
+        "another's machine id in a tree gives nothing",
+        judged(),
+    );
+    host.sh(&format!("systemctl reset-failed {}", guest.unit()))?
+        .ok()?;
+    drop(guest);
+    host.remove_guest("ci-claim")
+}
+
+const SOCKET: &str =
+    "[Socket]\nListenStream=127.0.0.1:4711\nListenStream=/run/ci.sock\nFileDescriptorName=ci\n";
+
+/// Says who answers.
+const ANSWER: &str = "[Service]\nExecStart=/bin/sh -c 'cat /run/host/container-uuid'\nStandardInput=socket\nStandardOutput=socket\n";
+
+/// A socket of the host starts the container and is served by a socket unit in there.
+fn sockets(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    host.write(
+        "/etc/systemd/system/ci-in.socket",
+        format!("{SOCKET}Service=skep@ci-sock.service\n"),
+    )?;
+    let units = "/var/lib/machines/ci-tree/etc/systemd/system";
+    let inside = SOCKET.replace("FileDescriptorName=ci\n", "Accept=yes\n");
+    host.write(&format!("{units}/ci.socket"), inside)?;
+    host.write(&format!("{units}/ci@.service"), ANSWER)?;
+    host.write(
+        &format!("{units}/sockets.target.d/ci.conf"),
+        "[Unit]\nWants=ci.socket\n",
+    )?;
+    let text = format!("{FRESH}Hostname=ci-sock\n");
+    let guest = Guest::declare(host, "ci-sock", &text)?;
+    host.sh("systemctl daemon-reload && systemctl start ci-in.socket")?
+        .ok()?;
+    let ask = "python3 -c 'import socket; s = socket.create_connection((\"127.0.0.1\", 4711)); s.settimeout(30); print(s.recv(99).decode().strip())'";
+    let name = sh_or(host, ask);
+    let judged = || -> Result<()> {
+        ensure!(name.len() == 32, "{name:?}");
+        Ok(())
+    };
+    sheet.fact(
+        "C21",
+        "the first connection starts it and is answered from inside",
+        judged(),
+    );
+    sheet.inside(
+        &guest,
+        "C21",
+        "told in the environment, in order",
+        "tr '\\000' '\\n' </proc/1/environ | grep '^LISTEN_'",
+        "LISTEN_PID=1\nLISTEN_FDS=2\nLISTEN_FDNAMES=ci:ci",
+    );
+    host.exec(["skep", "exec", "ci-sock", "--", "systemctl", "reboot"])?;
+    let again = sh_or(host, &format!("sleep 1; {ask}"));
+    let judged = || -> Result<()> {
+        ensure!(again == name, "{again:?}");
+        Ok(())
+    };
+    sheet.fact("C21", "and after a reboot", judged());
+    host.sh("systemctl stop ci-in.socket && rm /etc/systemd/system/ci-in.socket && systemctl daemon-reload; rm -f /run/ci.sock")?
+        .ok()?;
+    guest.finish()
+}
+
+fn sh_or(host: &Host, script: &str) -> String {
+    let done = host.sh(script).and_then(|done| done.ok());
+    done.unwrap_or_else(|error| format!("{error:#}"))
 }
 
 /// A stop at any time is clean and quick.
