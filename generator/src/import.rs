@@ -68,11 +68,7 @@ const SETTINGS: &[(&str, &str, Fate)] = &[
     ),
     ("Exec", "NoNewPrivileges", CONTAINER),
     ("Exec", "KillSignal", CONTAINER),
-    (
-        "Exec",
-        "Personality",
-        Fate::Gone("programs of another architecture do not run"),
-    ),
+    ("Exec", "Personality", Fate::Changed(personality)),
     ("Exec", "MachineID", CONTAINER),
     ("Exec", "PrivateUsers", Fate::Changed(users)),
     ("Exec", "NotifyReady", CONTAINER),
@@ -189,6 +185,18 @@ fn users(value: &str) -> Translated {
         (_, Ok(true)) => key("pick"),
         (_, Ok(false)) => key("no"),
         (_, Err(_)) => key(value),
+    }
+}
+
+/// The container still says what machine it is on.
+fn personality(value: &str) -> Translated {
+    match value {
+        "x86" => Ok(Some((
+            Section::Container,
+            "SystemCallArchitectures",
+            "native x86".to_owned(),
+        ))),
+        _ => Err("programs of the machine's own architecture run, and 32-bit ones with SystemCallArchitectures=native x86".into()),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let network = reader.scalar("Network", network);
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
-    let security = security::read(reader);
+    let security = security::read(reader, users.users);
     let adapt = adapt::read(reader);
     let spec = ContainerSpec {
         init: value(init),
@@ -63,6 +63,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         devices: security.devices,
         privileges: security.privileges,
         system_calls: security.system_calls,
+        confinement: security.confinement,
         adapt,
         system: value(store.system),
         store: store.store,

@@ -39,6 +39,7 @@ impl Publisher {
             base: plan.ids.picked().then_some(plan.ids.base),
             no_new_privileges: plan.limits.no_new_privileges,
             system_calls: plan.limits.system_calls.clone(),
+            confinement: plan.limits.confinement.clone(),
             ready: false,
             since,
         };
