@@ -9,7 +9,7 @@ use skep_tests::{
 /// Podman in a Debian 13 runs a container of its own, from an image made of nothing but a static busybox.
 const RUN: &str = "
 # Podman limits processes by default, also where the kernel has no controller for it.
-grep -q pids /sys/fs/cgroup/cgroup.controllers || LIMITS=--pids-limit=-1
+grep -q pids /sys/fs/cgroup/cgroup.controllers || LIMITS=--pids-limit=0
 mkdir -p /tmp/image/bin && cp /bin/busybox /tmp/image/bin/ && ln -sf busybox /tmp/image/bin/sh
 tar -C /tmp/image -c . | podman import - nested >/dev/null 2>&1
 podman run --rm --network=none $LIMITS nested /bin/busybox sh -c 'echo $$ in $(busybox id -u)' 2>/tmp/error || cat /tmp/error
