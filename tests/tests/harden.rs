@@ -99,9 +99,10 @@ fn privileged(host: &Host) -> Result<()> {
         ("grep Seccomp: /proc/1/status", "Seccomp:\t0"),
         ("grep CapBnd /proc/self/status", "CapBnd:\t000001fffdfcffff"),
         ("grep -c CPU0 /proc/interrupts", "1"),
+        // The boot id of its own lies over the host's: only Nesting= shows a /proc with nothing over it.
         (
-            "mount -t proc proc /mnt && umount /mnt && echo fresh",
-            "fresh",
+            "mount -t proc proc /mnt 2>/dev/null || echo refused",
+            "refused",
         ),
         ("mknod /tmp/n c 1 1 2>/dev/null || echo refused", "refused"),
         (
