@@ -64,11 +64,7 @@ const SETTINGS: &[(&str, &str, Fate)] = &[
     ),
     ("Exec", "NoNewPrivileges", CONTAINER),
     ("Exec", "KillSignal", CONTAINER),
-    (
-        "Exec",
-        "Personality",
-        Fate::Gone("programs of another architecture do not run"),
-    ),
+    ("Exec", "Personality", Fate::Changed(personality)),
     ("Exec", "MachineID", CONTAINER),
     ("Exec", "PrivateUsers", Fate::Changed(users)),
     ("Exec", "NotifyReady", CONTAINER),
@@ -188,6 +184,18 @@ fn resolv_conf(value: &str) -> Translated {
 fn timezone(value: &str) -> Translated {
     let value = if value == "copy" { "bind" } else { value };
     Ok(Some((Section::Container, "Timezone", value.to_owned())))
+}
+
+/// The container still says what machine it is on.
+fn personality(value: &str) -> Translated {
+    match value {
+        "x86" => Ok(Some((
+            Section::Container,
+            "SystemCallArchitectures",
+            "native x86".to_owned(),
+        ))),
+        _ => Err("programs of the machine's own architecture run, and 32-bit ones with SystemCallArchitectures=native x86".into()),
+    }
 }
 
 /// Translates the file at `path`, for container `name`.

@@ -52,6 +52,8 @@ pub enum Value {
     Exec(Vec<Command>),
     /// `(aiai)`, e.g. `SuccessExitStatus`: exit codes, signals.
     Status(Vec<i32>, Vec<i32>),
+    /// `(bas)`, e.g. `SystemCallFilter`: only these (true) or all but these.
+    Choice(bool, Vec<String>),
     /// `a(iayu)`, e.g. `IPAddressAllow`: family, address, prefix length.
     Networks(Vec<(i32, Vec<u8>, u32)>),
 }

@@ -7,6 +7,7 @@ pub mod escape;
 pub mod live;
 pub mod render;
 pub mod run;
+pub mod sandbox;
 pub mod text;
 
 use serde::Serialize;

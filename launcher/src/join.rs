@@ -157,6 +157,7 @@ fn find(name: &str) -> Result<Target, StepError> {
             bounding: bounding_set(pid)?,
             no_new_privileges: state.no_new_privileges,
             system_calls: state.system_calls,
+            confinement: state.confinement,
         },
     })
 }

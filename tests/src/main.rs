@@ -87,7 +87,7 @@ struct Up {
     #[arg(long)]
     name: Option<String>,
     /// Guest trees below /var/lib/machines: debian-12, debian-13, debian-sid, busybox, host, metal,
-    /// sysvinit, openrc, runit, s6, shepherd
+    /// sysvinit, openrc, runit, s6, shepherd, nesting
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     guests: Vec<String>,
     /// Root on a loop-mounted ext4 image

@@ -38,6 +38,9 @@ const STORES: &str = "guix,shepherd,nix-bin,patchelf";
 const METAL: &str =
     "network-manager,ifupdown,isc-dhcp-client,udev,kmod,kbd,console-setup,e2fsprogs,cron";
 
+/// Containers in a container.
+const NESTING: &str = "podman,crun,busybox-static";
+
 /// A tree that can be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tree {
@@ -98,6 +101,7 @@ pub const ALL: &[Tree] = &[
     debian("debian-13", "trixie", &[]),
     debian("debian-sid", "sid", &[]),
     debian("metal", "trixie", &[METAL]),
+    debian("nesting", "trixie", &[NESTING]),
     other_init("sysvinit", "trixie", "sysvinit-core", &["ifupdown", "cron"]),
     other_init(
         "openrc",

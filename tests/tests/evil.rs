@@ -91,7 +91,13 @@ fn compared(host: &Host, tree: &Path, target: &str) -> Result<()> {
         finished()
     };
     let default = ours("evil-default", "").context("under skep")?;
-    let table = Table::new(control, nspawn, default);
+    let strict = ours("evil-strict", "Profile=strict\n").context("under skep, strict")?;
+    let table = Table {
+        control,
+        nspawn,
+        default,
+        strict,
+    };
     println!("{table}");
     table.judge()
 }

@@ -26,6 +26,7 @@ use crate::problem::shown;
 use crate::report;
 use crate::runs::{self, Claim, ClaimError};
 use crate::unit::run::{Waits, render_run};
+use crate::unit::sandbox::sandbox;
 use crate::unit::{UnitDraft, run_name};
 use crate::wanted::Wanted;
 
@@ -123,8 +124,17 @@ async fn attempt(layout: &Layout, arguments: &RunArgs, held: &Held) -> Result<u8
         // Its failure was nobody's to read; most have none.
         let _ = systemd.reset_failed(&run_name(&name)).await;
     }
+    let confines = sandbox(&spec, &properties);
     let claim = runs::claim(layout, arguments.name.as_deref(), spec)?;
-    let unit = render_run(&claim.name, argv, &claim.path, &properties, waits, version);
+    let unit = render_run(
+        &claim.name,
+        argv,
+        &claim.path,
+        confines,
+        &properties,
+        waits,
+        version,
+    );
     let ran = match waits {
         Waits::Yes => wait_for(systemd, &unit, held).await,
         Waits::No => {

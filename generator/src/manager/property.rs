@@ -53,6 +53,10 @@ fn variant(value: &Value) -> Variant<'_> {
                 .collect::<Vec<_>>(),
         ),
         Value::Status(codes, signals) => Variant::from((codes.clone(), signals.clone())),
+        Value::Choice(only, items) => {
+            let items: Vec<&str> = items.iter().map(String::as_str).collect();
+            Variant::from((*only, items))
+        }
         Value::Networks(networks) => Variant::from(networks.clone()),
     }
 }
@@ -87,6 +91,7 @@ mod tests {
             (Value::Bytes(Vec::new()), "ay"),
             (Value::Exec(vec![command]), "a(sasb)"),
             (Value::Status(vec![1], Vec::new()), "(aiai)"),
+            (Value::Choice(true, vec!["x".into()]), "(bas)"),
             (Value::Networks(Vec::new()), "a(iayu)"),
         ] {
             assert_eq!(variant(&value).value_signature().to_string(), want);

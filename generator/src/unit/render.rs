@@ -3,11 +3,7 @@
 //! The baseline is what a unit that boots an operating system needs; what the declaration says in `[Unit]` and
 //! `[Service]` then adds to lists and replaces everything else.
 //!
-//! Left out on purpose, because a filter on the unit is inherited by every program of the guest: `SystemCallFilter=`,
-//! `RestrictAddressFamilies=`, `RestrictRealtime=`, `LockPersonality=`, `CapabilityBoundingSet=` and `LimitCORE=`. The
-//! launcher sets its own, tighter ones after it has built the container. Left out for good: everything that gives the unit
-//! a mount namespace of its own (`ProtectSystem=`, `PrivateTmp=` ...), because it hides parts of the host's `/proc`, and
-//! then the kernel refuses the guest a `/proc` of its own.
+//! What confines it is `sandbox`'s.
 //!
 //! `DevicePolicy=closed` already allows the pseudo devices that the launcher binds into the guest (null, zero, full,
 //! random, urandom, tty, ptmx); terminals are named once more because a guest allocates them in its own devpts.
@@ -21,6 +17,7 @@ use crate::property::{Command, Property, Value};
 use crate::validate::root::names_image;
 use crate::wanted::Wanted;
 
+use super::sandbox::sandbox;
 use super::{UnitDraft, unit_name};
 
 pub(super) const SECOND: u64 = 1_000_000;
@@ -31,6 +28,7 @@ const REPLACED_LISTS: &[&str] = &["SystemCallArchitectures"];
 /// The unit of a container.
 pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
     let mut properties = baseline(&wanted.name, &wanted.source, systemd);
+    properties.extend(sandbox(&wanted.spec, &wanted.properties));
     let mounts = mounts_for(&wanted.spec);
     if !mounts.is_empty() {
         properties.push(Property::new("RequiresMountsFor", Value::List(mounts)));
@@ -120,7 +118,6 @@ pub(super) fn of_any_launcher(name: &str, systemd: u32) -> Vec<Property> {
     set("DeviceAllow", Value::Pairs(vec![ptys, none]));
 
     set("KeyringMode", "private".into());
-    set("SystemCallArchitectures", ["native"].into());
 
     set("SyslogIdentifier", name.into());
     // A guest line that starts with <0> must not become an emergency message of the host.

@@ -27,16 +27,18 @@ pub enum Waits {
     No,
 }
 
-/// The unit of a run whose spec lies at `spec`.
+/// The unit of a run whose spec lies at `spec`, confined as `sandbox` says.
 pub fn render_run(
     name: &str,
     argv: &[String],
     spec: &Path,
+    sandbox: Vec<Property>,
     declared: &[Property],
     waits: Waits,
     systemd: u32,
 ) -> UnitDraft {
     let mut properties = baseline(name, argv, spec, systemd);
+    properties.extend(sandbox);
     properties.push(match waits {
         Waits::Yes => Property::new("AddRef", true.into()),
         Waits::No => Property::new("CollectMode", "inactive-or-failed".into()),
@@ -98,7 +100,7 @@ mod tests {
     fn draft(declared: &[Property], waits: Waits, systemd: u32) -> UnitDraft {
         let argv = ["sh", "-c", "echo\n1"].map(str::to_owned);
         let spec = Path::new("/run/skep/run/r1.json");
-        render_run("r1", &argv, spec, declared, waits, systemd)
+        render_run("r1", &argv, spec, Vec::new(), declared, waits, systemd)
     }
 
     #[test]

@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use skep_spec::CAPABILITIES;
+
 use crate::base64;
 use crate::property::{Command, Property, Value};
 
@@ -119,12 +121,16 @@ fn key_of(property: &str) -> String {
 fn scalar(name: &str, value: &Value) -> String {
     match value {
         Value::Bool(on) => if *on { "yes" } else { "no" }.to_owned(),
+        Value::I32(number) if name == "SystemCallErrorNumber" => {
+            format!("{:?}", nix::errno::Errno::from_raw(*number))
+        }
         Value::I32(number) => number.to_string(),
         Value::U32(number) if name.ends_with("Mode") || name == "UMask" => format!("{number:04o}"),
         Value::U32(number) if name.ends_with("Scale") || name.ends_with("PressureLimit") => {
             percent(*number)
         }
         Value::U32(number) => number.to_string(),
+        Value::U64(set) if name == "CapabilityBoundingSet" => capabilities(*set),
         Value::U64(u64::MAX) if unset_when_infinite(name) => String::new(),
         Value::U64(micros) if name == "CPUQuotaPerSecUSec" => format!("{}%", micros / 10_000),
         Value::U64(u64::MAX) => "infinity".to_owned(),
@@ -132,6 +138,10 @@ fn scalar(name: &str, value: &Value) -> String {
         Value::U64(number) => number.to_string(),
         Value::Str(text) => escape::word(text).trim_matches('"').to_owned(),
         Value::Bytes(mask) => ranges(mask),
+        Value::Choice(only, items) => {
+            let mark = if *only { "" } else { "~" };
+            format!("{mark}{}", items.join(" "))
+        }
         Value::Status(codes, signals) => join(
             codes
                 .iter()
@@ -215,6 +225,12 @@ fn ranges(mask: &[u8]) -> String {
         [one] => Some(one.to_string()),
         [first, .., last] => Some(format!("{first}-{last}")),
     }))
+}
+
+fn capabilities(set: u64) -> String {
+    let all = CAPABILITIES.iter().enumerate();
+    let kept = all.filter(|(number, _)| set & (1 << number) != 0);
+    join(kept.map(|(_, name)| format!("CAP_{name}")))
 }
 
 fn signal(number: i32) -> String {

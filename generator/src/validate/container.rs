@@ -36,7 +36,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let users = users::read(reader);
     let mounts = mounts::read(reader, users.users, fresh_var);
     let network = reader.scalar("Network", network);
-    let security = security::read(reader);
+    let security = security::read(reader, users.users);
     let adapt = adapt::read(reader);
     let integration = integration::read(reader);
     let spec = ContainerSpec {
@@ -58,6 +58,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         devices: security.devices,
         privileges: security.privileges,
         system_calls: security.system_calls,
+        confinement: security.confinement,
         adapt,
         system: value(store.system),
         store: store.store,

@@ -504,6 +504,32 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         "SYSLOG is kept at",
     ),
     (b"[Container]\nNoNewPrivileges=maybe\n", 2, "not a boolean"),
+    (
+        b"[Container]\nProfile=tight\n",
+        2,
+        "\"tight\" is not default, strict or privileged",
+    ),
+    (b"[Container]\nNesting=maybe\n", 2, "not a boolean"),
+    (
+        b"[Container]\nProfile=strict\nNesting=yes\n",
+        3,
+        "use one of the two",
+    ),
+    (
+        b"[Container]\nSystemCallArchitectures=native arm\n",
+        2,
+        "\"arm\" is not native or x86",
+    ),
+    (
+        b"[Container]\nSystemCallArchitectures=x32\n",
+        2,
+        "x32 programs run in no container",
+    ),
+    (
+        b"[Container]\nPersonality=x86\n",
+        2,
+        "use SystemCallArchitectures=native x86",
+    ),
     // Adaptation.
     (b"[Container]\nAdapt=maybe\n", 2, "not a boolean"),
     (

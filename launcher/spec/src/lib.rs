@@ -110,6 +110,8 @@ pub struct ContainerSpec {
     pub privileges: Privileges,
     /// `SystemCallFilter=`.
     pub system_calls: SystemCalls,
+    /// `Profile=`, `Nesting=` and `SystemCallArchitectures=`.
+    pub confinement: Confinement,
     /// Namespaces that are the host's own. User and network namespaces are in `users` and `network`.
     pub shared: Vec<Namespace>,
     /// Names, or patterns of names, of the credentials that `[Service]` gives the unit.
@@ -155,6 +157,7 @@ impl ContainerSpec {
             devices: Vec::new(),
             privileges: Privileges::default(),
             system_calls: SystemCalls::default(),
+            confinement: Confinement::default(),
             shared: Vec::new(),
             credentials: Vec::new(),
             resolv_conf: ResolvConf::Auto,
@@ -328,6 +331,39 @@ pub struct SystemCalls {
     pub allowed: Vec<String>,
     /// Refused here.
     pub refused: Vec<String>,
+}
+
+/// How much a container is confined beside its namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confinement {
+    /// What its capabilities, system calls and masks start from.
+    pub profile: Profile,
+    /// It may run containers itself.
+    pub nesting: bool,
+    /// Architectures beside the machine's own whose programs run.
+    pub architectures: Vec<Architecture>,
+}
+
+/// What a container's confinement starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// What an OS and its services need.
+    #[default]
+    Default,
+    /// What an OS can boot with: no mounts, no namespaces and no debugging inside.
+    Strict,
+    /// No masks, no filter and every capability, all of it over the container's own user namespace where it has one.
+    Privileged,
+}
+
+/// An architecture that a machine runs beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// 32-bit x86, on x86-64.
+    X86,
 }
 
 /// What a container sees of a store.
@@ -521,6 +557,8 @@ pub struct State {
     pub system_calls: SystemCalls,
     /// Whether the supervisor can ask it to reboot.
     pub reboots: bool,
+    /// What that filter starts from.
+    pub confinement: Confinement,
     /// Whether the container is ready.
     pub ready: bool,
     /// Milliseconds from the start of the launcher to readiness; absent until then.

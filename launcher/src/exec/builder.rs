@@ -152,6 +152,7 @@ impl Builder<'_> {
             MountOp::Follow { target, .. } => self.follow(Path::new(target)),
             MountOp::Replace(path, content) => self.replace(path, content),
             MountOp::Mask(path) => self.mask(Path::new(path)),
+            MountOp::MaskOfProcessors(name) => self.mask_of_processors(name),
             MountOp::ReadOnly(path) => self.again(
                 Path::new(path),
                 Attr {
@@ -407,6 +408,7 @@ fn reads_host_tree(op: &MountOp) -> bool {
         | MountOp::Link { .. }
         | MountOp::File(..)
         | MountOp::Mask(_)
+        | MountOp::MaskOfProcessors(_)
         | MountOp::ReadOnly(_)
         | MountOp::Writable(_)
         | MountOp::Console

@@ -18,7 +18,7 @@ use nix::unistd::{setresgid, setresuid, setsid};
 use skep_spec::Namespace;
 
 use crate::exec::explain::explain_clone;
-use crate::exec::limits::{drop_rest, limit};
+use crate::exec::limits::{drop_rest, limit, limit_namespaces};
 use crate::exec::stage::fail;
 use crate::exec::{Stdio, command, init};
 use crate::handed;
@@ -54,6 +54,9 @@ fn settle(plan: &LaunchPlan, channel: &Channel) -> Result<(), StepError> {
         unshare(CloneFlags::CLONE_NEWCGROUP)
             .at("unshare", "cgroup namespace")
             .map_err(|err| explain_clone(err, libc::CLONE_NEWCGROUP))?;
+    }
+    if plan.ids.namespace {
+        limit_namespaces(&plan.limits)?;
     }
     channel.send(&Frame::Unshared, &[])?;
     channel.expect(&Frame::Go)?;

@@ -1,5 +1,6 @@
 //! What a process of the container gives up before it runs anything of the container's.
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 
 use crate::plan::filter;
@@ -15,7 +16,24 @@ pub fn limit(limits: &Limits) -> Result<(), StepError> {
     if limits.no_new_privileges {
         set_no_new_privs().at("set", "no_new_privs")?;
     }
-    set_filter(&filter::program(&limits.system_calls)).at("set", "system call filter")
+    match filter::program(&limits.system_calls, &limits.confinement) {
+        Some(program) => set_filter(&program).at("set", "system call filter"),
+        None => Ok(()),
+    }
+}
+
+/// Limits how many user namespaces each user of this one may have. Before the container has its own tree: there the file
+/// is read-only for good.
+pub fn limit_namespaces(limits: &Limits) -> Result<(), StepError> {
+    const FILE: &str = "/proc/sys/user/max_user_namespaces";
+    let Some(most) = limits.user_namespaces() else {
+        return Ok(());
+    };
+    match std::fs::write(FILE, most.to_string()) {
+        // This host is a container that may not change it, and that is bounded itself.
+        Err(error) if error.raw_os_error() == Some(Errno::EROFS as i32) => Ok(()),
+        other => other.at("write", FILE),
+    }
 }
 
 /// Limits what it has, by the user that it has become.

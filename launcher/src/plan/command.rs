@@ -12,7 +12,7 @@ use crate::plan::environment::with_declared;
 use crate::plan::ids::Ids;
 use crate::plan::init::{Init, InitKind};
 use crate::plan::mounts::{
-    MASKS, MountOp, cgroups, message_queues, plan_declared, plan_dev, plan_proc, sysfs,
+    MountOp, cgroups, masks, message_queues, plan_declared, plan_dev, plan_proc, sysfs,
     temporary_files,
 };
 use crate::step::StepError;
@@ -106,20 +106,24 @@ pub fn plan_mounts(spec: &ContainerSpec, command: &Command, ids: &Ids) -> Vec<Mo
     if !owns(Namespace::Mount) {
         return ops;
     }
+    let profile = spec.confinement.profile;
     let mut hidden = Vec::new();
     if owns(Namespace::Pid) {
-        plan_proc(spec.network, &mut ops);
+        plan_proc(spec.network, profile, &mut ops);
         hidden.push("/proc");
     }
     if spec.network == Network::Private {
-        ops.push(sysfs());
+        ops.push(sysfs(profile));
         if owns(Namespace::Cgroup) {
             ops.push(cgroups());
         }
         hidden.push("/sys");
     }
-    let hides = |mask: &&str| hidden.iter().any(|part| Path::new(mask).starts_with(part));
-    ops.extend(MASKS.into_iter().filter(hides).map(MountOp::Mask));
+    let hides = |mask: &MountOp| match mask {
+        MountOp::Mask(path) => hidden.iter().any(|part| Path::new(path).starts_with(part)),
+        _ => hidden.contains(&"/sys"),
+    };
+    ops.extend(masks(profile).into_iter().filter(hides));
     plan_dev(ids, &mut ops);
     ops.extend(spec.devices.iter().cloned().map(MountOp::Node));
     if owns(Namespace::Ipc) {

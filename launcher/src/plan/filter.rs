@@ -2,15 +2,21 @@
 //!
 //! An allow list: what this release of the launcher knows and does not refuse. A refused call fails with EPERM, one that
 //! is not known yet with ENOSYS, so that programs fall back as on an older kernel. Calls of another architecture end the
-//! program: a filter sees their arguments differently, or not at all (socketcall). Arguments are compared by their lower
-//! 32 bits where the kernel reads only those.
+//! program unless it was declared, and then have a table of their own; what 32-bit x86 programs pass to socketcall(2) no
+//! filter can see. Arguments are compared by their lower 32 bits where the kernel reads only those.
 // Constants of the kernel's interface, all of them small, come in several widths.
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
+mod code;
+
 use nix::libc;
-use skep_spec::SystemCalls;
+use skep_spec::{Architecture, Confinement, Profile, SystemCalls};
 use syscalls::Sysno;
 
+use self::code::{
+    ALLOW, ANY_BIT, ARCH, AT_LEAST, EQUAL, KILL, NUMBER, argument, fail, jump, load, ret, search,
+    segments, skip,
+};
 use crate::sys::seccomp::Instruction;
 
 /// Refused to every container unless its declaration allows them: they reach the kernel beyond the container, need a
@@ -76,11 +82,57 @@ const REFUSED: &[Sysno] = &[
     Sysno::_sysctl,
 ];
 
+/// The same, by names that only 32-bit ABIs have.
+const REFUSED_32: &[&str] = &[
+    "stime",
+    "clock_settime64",
+    "clock_adjtime64",
+    "vm86",
+    "vm86old",
+    "idle",
+    "bdflush",
+];
+
+/// What engines for containers do with keys: they give each container a session keyring.
+const NESTING: &[&str] = &["add_key", "keyctl", "request_key"];
+
+/// Refused by the strict profile beside the others: mounts, other namespaces, a look into other processes.
+const STRICT: &[&str] = &[
+    "mount",
+    "umount",
+    "umount2",
+    "pivot_root",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "fspick",
+    "move_mount",
+    "open_tree",
+    "open_tree_attr",
+    "mount_setattr",
+    "setns",
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "process_madvise",
+    "kcmp",
+    "pidfd_getfd",
+    "move_pages",
+    "migrate_pages",
+];
+
+/// Calls that the strict profile refuses by their flags, unless the declaration allows them by name.
+const NAMESPACES: [&str; 2] = ["clone", "unshare"];
+
+/// `CLONE_NEW*` of namespaces.
+const NEW_NAMESPACES: u32 = 0x7e02_0000;
+
 /// `AUDIT_ARCH_*` of linux/audit.h.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
+const ARCHITECTURE_X86: u32 = 0x4000_0003;
 
 /// Calls of the x32 ABI carry this bit.
 const X32_BIT: u32 = 0x4000_0000;
@@ -101,59 +153,128 @@ const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// Requests that put input into a terminal.
 const TERMINAL_INPUT: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
-// Offsets in struct seccomp_data.
-const NUMBER: u32 = 0;
-const ARCH: u32 = 4;
-const fn argument(index: u32) -> u32 {
-    16 + 8 * index
+/// One way to call the kernel.
+struct Abi {
+    /// `AUDIT_ARCH_*` of linux/audit.h.
+    architecture: u32,
+    /// Numbers from here on are of an ABI within this one, which no container may use.
+    end: u32,
+    /// Every call by number and name.
+    calls: Vec<(u32, &'static str)>,
 }
 
-const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-
-const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
-const fn fail(errno: i32) -> u32 {
-    libc::SECCOMP_RET_ERRNO | errno.unsigned_abs()
-}
-
-/// The filter with what a declaration changes. A call that this machine does not have is passed over.
-pub fn program(declared: &SystemCalls) -> Vec<Instruction> {
-    let has = |names: &[String], call: Sysno| names.iter().any(|name| name == call.name());
-    let verdict = |call: Sysno| {
-        let refuse = REFUSED.contains(&call) && !has(&declared.allowed, call)
-            || has(&declared.refused, call);
-        if refuse { fail(libc::EPERM) } else { ALLOW }
-    };
-    let mut verdicts: Vec<(u32, u32)> = Sysno::iter()
-        .filter_map(|call| Some((u32::try_from(call.id()).ok()?, verdict(call))))
-        .collect();
-    verdicts.sort_unstable();
-    let mut program = vec![
-        load(ARCH),
-        jump(EQUAL, ARCHITECTURE, 1, 0),
-        ret(KILL),
-        load(NUMBER),
-        jump(AT_LEAST, X32_BIT, 0, 1),
-        ret(fail(libc::ENOSYS)),
-    ];
-    for (call, body) in special() {
-        // A call that is refused altogether needs no look at its arguments.
-        if verdict(call) == ALLOW {
-            let length = u8::try_from(body.len()).unwrap_or(u8::MAX);
-            let number = u32::try_from(call.id()).unwrap_or(u32::MAX);
-            program.push(jump(EQUAL, number, 0, length));
-            program.extend(body);
+impl Abi {
+    fn native() -> Abi {
+        let known = Sysno::iter().filter_map(|call| Some((number(call.id())?, call.name())));
+        Abi {
+            architecture: ARCHITECTURE,
+            end: X32_BIT,
+            calls: known.collect(),
         }
     }
-    program.extend(search(&segments(&verdicts)));
-    program
+
+    /// None on a machine that does not run its programs.
+    fn of(architecture: Architecture) -> Option<Abi> {
+        use syscalls::x86::Sysno;
+        let known = Sysno::iter().filter_map(|call| Some((number(call.id())?, call.name())));
+        match architecture {
+            Architecture::X86 => cfg!(target_arch = "x86_64").then(|| Abi {
+                architecture: ARCHITECTURE_X86,
+                end: X32_BIT,
+                calls: known.collect(),
+            }),
+        }
+    }
+}
+
+fn number(id: impl TryInto<u32>) -> Option<u32> {
+    id.try_into().ok()
+}
+
+/// The filter of a profile with what a declaration changes; none where nothing is refused. A call that this machine does
+/// not have is passed over.
+pub fn program(declared: &SystemCalls, confinement: &Confinement) -> Option<Vec<Instruction>> {
+    if confinement.profile == Profile::Privileged && declared.refused.is_empty() {
+        return None;
+    }
+    let others = confinement.architectures.iter().copied();
+    let abis = std::iter::once(Abi::native()).chain(others.filter_map(Abi::of));
+    let mut program = vec![load(ARCH)];
+    for abi in abis {
+        let section = section(&abi, declared, confinement);
+        program.extend([jump(EQUAL, abi.architecture, 1, 0), skip(section.len())]);
+        program.extend(section);
+    }
+    program.push(ret(KILL));
+    Some(program)
+}
+
+/// The part of a filter that judges the calls of one ABI. It ends in a return on every path.
+fn section(abi: &Abi, declared: &SystemCalls, confinement: &Confinement) -> Vec<Instruction> {
+    let has = |names: &[String], call: &str| names.iter().any(|name| name == call);
+    let verdict = |call: &str| {
+        let base = base(call, confinement);
+        if has(&declared.refused, call) {
+            fail(libc::EPERM)
+        } else if has(&declared.allowed, call) {
+            ALLOW
+        } else {
+            base
+        }
+    };
+    let unknown = match confinement.profile {
+        Profile::Privileged => ALLOW,
+        Profile::Default | Profile::Strict => fail(libc::ENOSYS),
+    };
+    let mut verdicts: Vec<(u32, u32)> = abi
+        .calls
+        .iter()
+        .map(|(number, name)| (*number, verdict(name)))
+        .collect();
+    verdicts.sort_unstable();
+    let mut code = vec![
+        load(NUMBER),
+        jump(AT_LEAST, abi.end, 0, 1),
+        ret(fail(libc::ENOSYS)),
+    ];
+    for (name, body) in special(confinement.profile) {
+        let call = abi.calls.iter().find(|(_, known)| *known == name);
+        let named = NAMESPACES.contains(&name) && has(&declared.allowed, name);
+        // A call that is refused altogether needs no look at its arguments.
+        if let Some((number, _)) = call
+            && verdict(name) == ALLOW
+            && !named
+        {
+            let length = u8::try_from(body.len()).unwrap_or(u8::MAX);
+            code.push(jump(EQUAL, *number, 0, length));
+            code.extend(body);
+        }
+    }
+    code.extend(search(&segments(&verdicts, unknown)));
+    code
+}
+
+/// What becomes of a call that the declaration does not name.
+fn base(call: &str, confinement: &Confinement) -> u32 {
+    let refused =
+        REFUSED.iter().any(|refused| refused.name() == call) || REFUSED_32.contains(&call);
+    match confinement.profile {
+        Profile::Privileged => ALLOW,
+        // Programs fall back to clone(2), whose flags can be seen.
+        Profile::Strict if call == "clone3" => fail(libc::ENOSYS),
+        Profile::Strict if STRICT.contains(&call) => fail(libc::EPERM),
+        Profile::Default if confinement.nesting && NESTING.contains(&call) => ALLOW,
+        Profile::Default | Profile::Strict if refused => fail(libc::EPERM),
+        Profile::Default | Profile::Strict => ALLOW,
+    }
 }
 
 /// The calls whose arguments decide. Each body ends in a return on every path.
-fn special() -> [(Sysno, Vec<Instruction>); 3] {
+fn special(profile: Profile) -> Vec<(&'static str, Vec<Instruction>)> {
+    let mut all = Vec::new();
+    if profile == Profile::Privileged {
+        return all;
+    }
     let mut ioctl = vec![load(argument(1))];
     for request in TERMINAL_INPUT {
         ioctl.extend([jump(EQUAL, request, 0, 1), ret(fail(libc::EPERM))]);
@@ -177,177 +298,24 @@ fn special() -> [(Sysno, Vec<Instruction>); 3] {
         ret(fail(libc::EAFNOSUPPORT)),
         ret(ALLOW),
     ]);
-    [
-        (Sysno::ioctl, ioctl),
-        (Sysno::personality, personality),
-        (Sysno::socket, socket),
-    ]
+    all.extend([
+        ("ioctl", ioctl),
+        ("personality", personality),
+        ("socket", socket),
+    ]);
+    if profile == Profile::Strict {
+        let flags = vec![
+            load(argument(0)),
+            jump(ANY_BIT, NEW_NAMESPACES, 0, 1),
+            ret(fail(libc::EPERM)),
+            ret(ALLOW),
+        ];
+        all.extend(NAMESPACES.map(|call| (call, flags.clone())));
+    }
+    all
 }
 
 const NETLINK: u32 = libc::AF_NETLINK as u32;
 
-/// Neighbours with the same verdict become one segment: its first number, and the verdict up to the next segment.
-fn segments(verdicts: &[(u32, u32)]) -> Vec<(u32, u32)> {
-    let mut segments: Vec<(u32, u32)> = vec![(0, fail(libc::ENOSYS))];
-    let mut next = 0;
-    let mut push = |start: u32, verdict: u32| match segments.last_mut() {
-        Some((at, last)) if *at == start => *last = verdict,
-        Some((_, last)) if *last == verdict => {}
-        _ => segments.push((start, verdict)),
-    };
-    for (number, verdict) in verdicts {
-        if *number > next {
-            push(next, fail(libc::ENOSYS));
-        }
-        push(*number, *verdict);
-        next = number + 1;
-    }
-    push(next, fail(libc::ENOSYS));
-    segments
-}
-
-/// A binary search for the segment of the loaded number.
-fn search(segments: &[(u32, u32)]) -> Vec<Instruction> {
-    if let [(_, verdict)] = segments {
-        return vec![ret(*verdict)];
-    }
-    let (low, high) = segments.split_at(segments.len() / 2);
-    let (Some((start, _)), below) = (high.first(), search(low)) else {
-        return Vec::new();
-    };
-    // A jump skips at most 255 instructions; the test below keeps the program far smaller.
-    let length = u8::try_from(below.len()).unwrap_or(u8::MAX);
-    let mut code = vec![jump(AT_LEAST, *start, length, 0)];
-    code.extend(below);
-    code.extend(search(high));
-    code
-}
-
-const fn load(offset: u32) -> Instruction {
-    jump(LOAD, offset, 0, 0)
-}
-
-const fn ret(verdict: u32) -> Instruction {
-    jump(RETURN, verdict, 0, 0)
-}
-
-const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
-    Instruction {
-        code,
-        jump_true,
-        jump_false,
-        operand,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// Runs a program on a call, as the kernel would.
-    fn verdict(program: &[Instruction], arch: u32, number: u32, args: [u64; 3]) -> u32 {
-        let (mut at, mut value) = (0, 0);
-        loop {
-            let one = program[at];
-            at += 1;
-            match one.code {
-                LOAD => {
-                    value = match one.operand {
-                        NUMBER => number,
-                        ARCH => arch,
-                        offset => args[(offset as usize - 16) / 8] as u32,
-                    }
-                }
-                RETURN => return one.operand,
-                code => {
-                    let holds = match code {
-                        EQUAL => value == one.operand,
-                        _ => value >= one.operand,
-                    };
-                    at += usize::from(if holds { one.jump_true } else { one.jump_false });
-                }
-            }
-        }
-    }
-
-    fn of(program: &[Instruction], call: Sysno, args: [u64; 3]) -> u32 {
-        verdict(program, ARCHITECTURE, call.id() as u32, args)
-    }
-
-    #[test]
-    fn every_call_gets_its_verdict() {
-        let plain = program(&SystemCalls::default());
-        assert!(plain.len() < 255, "{} instructions", plain.len());
-        for call in Sysno::iter().filter(|call| special().iter().all(|(other, _)| other != call)) {
-            let want = if REFUSED.contains(&call) {
-                fail(libc::EPERM)
-            } else {
-                ALLOW
-            };
-            assert_eq!(of(&plain, call, [0; 3]), want, "{}", call.name());
-        }
-        let unknown = Sysno::iter().map(|call| call.id() as u32).max().unwrap() + 1;
-        for number in [unknown, 9_999, X32_BIT, X32_BIT + 1, u32::MAX] {
-            assert_eq!(
-                verdict(&plain, ARCHITECTURE, number, [0; 3]),
-                fail(libc::ENOSYS),
-                "{number}"
-            );
-        }
-        assert_eq!(verdict(&plain, 0x4000_0003, 102, [0; 3]), KILL);
-    }
-
-    #[test]
-    fn arguments_decide_by_what_the_kernel_reads() {
-        let plain = program(&SystemCalls::default());
-        let no = fail(libc::EPERM);
-        let family = fail(libc::EAFNOSUPPORT);
-        let high = 1 << 32;
-        for (call, args, want) in [
-            (Sysno::ioctl, [0, libc::TIOCSTI, 0], no),
-            (Sysno::ioctl, [0, libc::TIOCSTI | high, 0], no),
-            (Sysno::ioctl, [0, libc::TIOCGWINSZ, 0], ALLOW),
-            (Sysno::personality, [0xffff_ffff, 0, 0], ALLOW),
-            (Sysno::personality, [0x4_0000, 0, 0], no),
-            (Sysno::socket, [1, 1, 0], ALLOW),
-            (Sysno::socket, [17, 3, 0], ALLOW),
-            (Sysno::socket, [38, 5, 0], family),
-            (Sysno::socket, [38 | high, 5, 0], family),
-            (Sysno::socket, [40, 1, 0], family),
-            (Sysno::socket, [16, 3, 0], ALLOW),
-            (Sysno::socket, [16, 3, 9], family),
-        ] {
-            assert_eq!(of(&plain, call, args), want, "{} {args:x?}", call.name());
-        }
-    }
-
-    #[test]
-    fn a_declaration_allows_and_refuses() {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
-        let own = program(&SystemCalls {
-            allowed: names(&["keyctl", "nonsense"]),
-            refused: names(&["mount", "socket"]),
-        });
-        assert_eq!(of(&own, Sysno::keyctl, [0; 3]), ALLOW);
-        assert_eq!(of(&own, Sysno::bpf, [0; 3]), fail(libc::EPERM));
-        assert_eq!(of(&own, Sysno::mount, [0; 3]), fail(libc::EPERM));
-        assert_eq!(of(&own, Sysno::socket, [1, 1, 0]), fail(libc::EPERM));
-    }
-
-    /// A newer table of system calls must not open the kernel further without anybody looking.
-    #[test]
-    fn what_is_allowed_was_decided() {
-        let allowed = Sysno::iter().filter(|call| !REFUSED.contains(call)).count();
-        let newest = Sysno::iter().map(|call| call.id()).max();
-        #[cfg(target_arch = "x86_64")]
-        assert_eq!((allowed, newest), (339, Some(468)));
-        #[cfg(not(target_arch = "x86_64"))]
-        assert!(allowed > 200 && newest.is_some());
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ mod op;
 
 use std::path::Path;
 
-use skep_spec::{Access, ContainerSpec, Network, ResolvConf, Timezone, Tmpfs};
+use skep_spec::{Access, ContainerSpec, Network, Profile, ResolvConf, Timezone, Tmpfs};
 
 pub use self::op::MountOp;
 
@@ -20,8 +20,9 @@ use crate::plan::init::InitKind;
 use crate::sys::mount::Attr;
 use crate::tree::TreeFacts;
 
-/// Hidden from every container: they tell about the host, or act on it.
-pub(super) const MASKS: [&str; 14] = [
+/// Hidden from every container: they tell about the host, or act on it. What any of systemd-nspawn, Podman, Docker and LXC
+/// hides is here.
+const MASKS: [&str; 15] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -35,16 +36,24 @@ pub(super) const MASKS: [&str; 14] = [
     "/proc/timer_list",
     "/proc/timer_stats",
     "/sys/firmware",
+    "/sys/fs/selinux",
     "/sys/devices/virtual/powercap",
 ];
 
-const READ_ONLY: [&str; 5] = [
+/// Tells when the machine's processors got hot, hence what others do: one file per processor.
+const THROTTLING: &str = "thermal_throttle";
+
+const READ_ONLY: [&str; 6] = [
     "/proc/sys",
+    "/proc/apm",
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
     "/proc/tty/driver",
 ];
+
+/// Where a container that runs containers finds what it does not need to look at.
+const NESTING: &str = "/run/host/nesting";
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -65,15 +74,16 @@ pub fn plan_mounts(
     adaptation: &Adaptation,
 ) -> Vec<MountOp> {
     let mut ops = Vec::new();
-    plan_proc(spec.network, &mut ops);
+    let profile = spec.confinement.profile;
+    plan_proc(spec.network, profile, &mut ops);
     // A boot id of its own, or two boots of the container would look like one to its journal.
     ops.push(MountOp::Cover(
         "/proc/sys/kernel/random/boot_id".into(),
         format!("{}\n", host.boot_id).into_bytes(),
     ));
-    ops.push(sysfs());
+    ops.push(sysfs(profile));
     ops.push(cgroups());
-    ops.extend(MASKS.map(MountOp::Mask));
+    ops.extend(masks(profile));
     plan_dev(ids, &mut ops);
     ops.extend(spec.devices.iter().cloned().map(MountOp::Node));
     ops.push(message_queues());
@@ -122,8 +132,11 @@ fn resolver(spec: &ContainerSpec) -> Option<MountOp> {
 }
 
 /// `/proc` of the PID namespace, with its kernel settings read-only.
-pub(super) fn plan_proc(network: Network, ops: &mut Vec<MountOp>) {
+pub(super) fn plan_proc(network: Network, profile: Profile, ops: &mut Vec<MountOp>) {
     ops.push(filesystem("proc", "/proc", &[], API));
+    if profile == Profile::Privileged {
+        return;
+    }
     ops.extend(READ_ONLY.map(MountOp::ReadOnly));
     if network == Network::Private {
         ops.push(MountOp::Writable("/proc/sys/net"));
@@ -131,12 +144,34 @@ pub(super) fn plan_proc(network: Network, ops: &mut Vec<MountOp>) {
 }
 
 /// `/sys`, which shows the links of the network namespace.
-pub(super) fn sysfs() -> MountOp {
+pub(super) fn sysfs(profile: Profile) -> MountOp {
     let attr = Attr {
-        read_only: true,
+        read_only: profile != Profile::Privileged,
         ..API
     };
     filesystem("sysfs", "/sys", &[], attr)
+}
+
+/// What is hidden.
+pub(super) fn masks(profile: Profile) -> Vec<MountOp> {
+    if profile == Profile::Privileged {
+        return Vec::new();
+    }
+    let mut ops: Vec<_> = MASKS.map(MountOp::Mask).into();
+    ops.push(MountOp::MaskOfProcessors(THROTTLING));
+    ops
+}
+
+/// A second `/proc` and `/sys` without anything over them. The kernel lets a container mount its own only when it sees one
+/// such: an unprivileged process of this one must not, so they lie in a directory of root's.
+fn plan_nesting(ops: &mut Vec<MountOp>) {
+    ops.push(MountOp::Directory {
+        path: NESTING.into(),
+        mode: 0o700,
+    });
+    for (kind, name) in [("proc", "proc"), ("sysfs", "sys")] {
+        ops.push(filesystem(kind, &format!("{NESTING}/{name}"), &[], API));
+    }
 }
 
 /// The cgroups of the cgroup namespace.
@@ -168,7 +203,10 @@ pub(super) fn plan_declared(spec: &ContainerSpec, ids: &Ids, ops: &mut Vec<Mount
 /// Whether `/tmp` is left to the container: systemd mounts or cleans it as its distribution wants, and could not unmount
 /// ours when it shuts down. A tree that cannot be written needs one all the same.
 fn keeps_own_tmp(spec: &ContainerSpec, tree: &TreeFacts) -> bool {
-    tree.init.1 == InitKind::Systemd && spec.root.access != Access::ReadOnly
+    // The strict profile leaves it no mount(2).
+    tree.init.1 == InitKind::Systemd
+        && spec.root.access != Access::ReadOnly
+        && spec.confinement.profile != Profile::Strict
 }
 
 /// A file of the container's own instead of the tree's. A tree that it may change for good is its own to keep right; and
@@ -266,6 +304,11 @@ fn plan_run(
         &[("size", "20%"), ("nr_inodes", "800k")],
         run,
     ));
+    if spec.confinement.profile == Profile::Strict {
+        // Debian's systemd mounts it before anything else, and ends when it cannot.
+        let lock = [("size", "5m"), ("nr_inodes", "64k")];
+        ops.push(tmpfs(ids, "/run/lock", "1777", &lock, API));
+    }
     ops.push(tmpfs(
         ids,
         "/run/host",
@@ -296,6 +339,9 @@ fn plan_run(
             source: host.handed.credentials.clone(),
             declared: spec.credentials.clone(),
         });
+    }
+    if spec.confinement.nesting {
+        plan_nesting(ops);
     }
     ops.push(MountOp::Freeze("/run/host".into()));
 }
@@ -444,6 +490,27 @@ mod tests {
             };
             assert_eq!(keeps_own_tmp(&spec, &tree), own, "{kind} {access:?}");
         }
+    }
+
+    #[test]
+    fn profiles_and_nesting() {
+        let has =
+            |spec: &ContainerSpec, text: &str| plan(spec).iter().any(|op| op.starts_with(text));
+        let mut spec = spec();
+        assert!(has(&spec, "mask /proc/kcore") && has(&spec, "mask thermal_throttle"));
+        assert!(!has(&spec, "mount proc on /run/host"));
+        spec.confinement.nesting = true;
+        let ops = plan(&spec);
+        let (proc, frozen) = (
+            "mount proc on /run/host/nesting/proc",
+            "read-only from now on /run/host",
+        );
+        assert!(position(&ops, "directory /run/host/nesting 0700") < position(&ops, proc));
+        assert!(position(&ops, proc) < position(&ops, frozen));
+        assert!(has(&spec, "mask /proc/kcore"));
+        spec.confinement.profile = Profile::Privileged;
+        assert!(!has(&spec, "mask") && !has(&spec, "read-only /proc"));
+        assert!(has(&spec, "mount sysfs on /sys rw"));
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Publisher {
             no_new_privileges: plan.limits.no_new_privileges,
             system_calls: plan.limits.system_calls.clone(),
             reboots: plan.init.reboot.is_some(),
+            confinement: plan.limits.confinement.clone(),
             ready: false,
             boot: None,
             addresses: Vec::new(),

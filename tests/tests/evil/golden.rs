@@ -22,7 +22,6 @@ pub(crate) const ALLOWED: &[Exception] = &[
     exception("cap-mknod", "the kernel makes no device node for it"),
     exception("cap-lease", "on files of the container's own"),
     exception("user-namespace", "sandboxes of services in the guest"),
-    exception("user-namespaces-without-end", "not bounded yet"),
     exception("mount-namespace", "sandboxes of services in the guest"),
     exception("set-namespace", "only namespaces that it owns"),
     exception("trace-a-child", "debuggers; no process of the host is seen"),
@@ -32,5 +31,12 @@ pub(crate) const ALLOWED: &[Exception] = &[
         "on hybrid hosts only, and its root owns nothing in there",
     ),
     exception("socket-packet", "on the container's own links"),
+    exception("socket-inet", "on the container's own links"),
+];
+
+/// With the strict profile.
+pub(crate) const ALLOWED_STRICT: &[Exception] = &[
+    exception("reboot-of-nonsense", "reboots the container"),
+    exception("socket-packet", "needs CAP_NET_RAW for anything"),
     exception("socket-inet", "on the container's own links"),
 ];

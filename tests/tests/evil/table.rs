@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::golden::{ALLOWED, AT_LEAST, Exception};
+use crate::golden::{ALLOWED, ALLOWED_STRICT, AT_LEAST, Exception};
 
 /// What one run of the payload said.
 #[derive(Debug)]
@@ -57,25 +57,21 @@ impl Report {
 /// All reports.
 #[derive(Debug)]
 pub(crate) struct Table {
-    control: Report,
-    nspawn: Report,
-    default: Report,
+    /// The host itself.
+    pub(crate) control: Report,
+    pub(crate) nspawn: Report,
+    pub(crate) default: Report,
+    /// With `Profile=strict`.
+    pub(crate) strict: Report,
 }
 
 impl Table {
-    pub(crate) fn new(control: Report, nspawn: Report, default: Report) -> Table {
-        Table {
-            control,
-            nspawn,
-            default,
-        }
-    }
-
-    fn columns(&self) -> [(&'static str, &Report); 3] {
+    fn columns(&self) -> [(&'static str, &Report); 4] {
         [
             ("host", &self.control),
             ("nspawn", &self.nspawn),
             ("skep", &self.default),
+            ("strict", &self.strict),
         ]
     }
 
@@ -84,6 +80,7 @@ impl Table {
         let count = self.default.names.len();
         ensure!(count >= AT_LEAST, "only {count} probes");
         let mut wrong = self.default.beyond("skep", ALLOWED);
+        wrong.extend(self.strict.beyond("strict", ALLOWED_STRICT));
         for name in &self.default.names {
             if self.default.allows(name) && !self.nspawn.allows(name) {
                 wrong.push(format!("{name}: allowed, and nspawn does not"));

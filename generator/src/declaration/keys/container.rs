@@ -104,6 +104,21 @@ pub(super) static ROWS: &[KeyRow] = &[
         "[~]NAME...: system calls allowed (~: refused) beside the default; @GROUP too",
     ),
     row(
+        "SystemCallArchitectures",
+        LIST,
+        "native (default), x86: architectures whose programs run",
+    ),
+    row(
+        "Profile",
+        ONE,
+        "default; strict: no mounts, namespaces, debugging inside; privileged: dangerous",
+    ),
+    row(
+        "Nesting",
+        ONE,
+        "yes: the container may run containers itself",
+    ),
+    row(
         "Template",
         ONE_TEXT,
         "tree or image that Root= is copied from when it does not exist",

@@ -35,6 +35,8 @@ fn container(name: &str) -> Option<String> {
         "Notify" => "NotifyReady=",
         "Memory" | "ShmSize" => "MemoryMax= of [Service]",
         "PidsLimit" => "TasksMax= of [Service]",
+        "Personality" => "SystemCallArchitectures=native x86",
+        "Privileged" => "Profile=privileged",
         "Ulimit" => "the Limit...= keys of [Service]",
         _ => return container_later(name),
     };
@@ -73,7 +75,6 @@ fn container_later(name: &str) -> Option<String> {
         "LogDriver",
         "MACVLAN",
         "NamespacePath",
-        "Personality",
         "PivotRoot",
         "PodmanArgs",
         "Port",

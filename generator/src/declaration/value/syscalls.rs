@@ -76,6 +76,12 @@ pub(crate) fn merged(said: &[Said]) -> SystemCalls {
     calls
 }
 
+/// The calls of a group that every container is refused by default.
+pub(crate) fn group(name: &str) -> &'static [&'static str] {
+    let found = GROUPS.iter().find(|(group, _)| *group == name);
+    found.map_or(&[], |(_, calls)| calls)
+}
+
 fn names(word: &str) -> Result<Vec<&'static str>, String> {
     if word.starts_with('@') {
         let group = GROUPS.iter().find(|(group, _)| *group == word);

@@ -1,6 +1,8 @@
 //! Files and directories over, or instead of, what is in the tree.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ use crate::exec::WORK;
 use crate::exec::target::Kind;
 use crate::step::{At, StepError};
 use crate::sys::creds::AsOwner;
-use crate::sys::fd::open_no_follow;
+use crate::sys::fd::{open_in_root, open_no_follow};
 use crate::sys::mount::{Attr, Depth, attach, clone_tree, set_attr};
 
 /// What is mounted over something to hide it.
@@ -126,6 +128,29 @@ impl Builder<'_> {
             .at("mask", path.display())
     }
 
+    pub(super) fn mask_of_processors(&self, name: &str) -> Result<(), StepError> {
+        let path = |processor: u32| format!("/sys/devices/system/cpu/cpu{processor}/{name}");
+        // Nearly all virtual machines have none, and all real ones have it for the first.
+        if self
+            .targets
+            .existing(Path::new(&path(0)))
+            .is_err_and(|err| err == Errno::ENOENT)
+        {
+            return Ok(());
+        }
+        let possible = Path::new("/sys/devices/system/cpu/possible");
+        let file = open_in_root(self.targets.root.as_fd(), possible, OFlag::O_RDONLY)
+            .at("open", possible.display())?;
+        let mut text = String::new();
+        File::from(file)
+            .take(4096)
+            .read_to_string(&mut text)
+            .at("read", possible.display())?;
+        let last = last_number(&text)
+            .ok_or_else(|| StepError::new("not understood:", possible.display()))?;
+        (0..=last).try_for_each(|processor| self.mask(Path::new(&path(processor))))
+    }
+
     /// Attaches a file or directory of the work area, for reading at most.
     fn attach_blank(&self, source: &Path, target: BorrowedFd) -> nix::Result<()> {
         self.attach_source(source, target, BLANK)
@@ -138,6 +163,11 @@ impl Builder<'_> {
         set_attr(blank.as_fd(), attr, Depth::One)?;
         attach(blank.as_fd(), target)
     }
+}
+
+/// The last number of a list like `0-3,8`.
+fn last_number(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
 }
 
 fn blank_file() -> nix::Result<PathBuf> {
@@ -172,4 +202,21 @@ pub(super) fn write_new(
         left = &left[written..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors() {
+        for (list, last) in [
+            ("0\n", Some(0)),
+            ("0-63\n", Some(63)),
+            ("0,2-7,9\n", Some(9)),
+            ("\n", None),
+        ] {
+            assert_eq!(last_number(list), last, "{list}");
+        }
+    }
 }

@@ -61,6 +61,8 @@ pub enum MountOp {
     /// An empty file or directory over what is there, so that a reader finds nothing instead of an error. Nothing there:
     /// skipped.
     Mask(&'static str),
+    /// As `Mask`, for the file or directory of this name of each processor.
+    MaskOfProcessors(&'static str),
     /// What is there, read-only with all below it. Nothing there: skipped.
     ReadOnly(&'static str),
     /// What is there, writable again inside a read-only part. Nothing there: skipped.
@@ -146,6 +148,7 @@ impl fmt::Display for MountOp {
             MountOp::Follow { host, target } => write!(f, "follow the host's {host} on {target}"),
             MountOp::Replace(path, _) => write!(f, "replace {}", path.display()),
             MountOp::Mask(path) => write!(f, "mask {path}"),
+            MountOp::MaskOfProcessors(name) => write!(f, "mask {name} of each processor"),
             MountOp::ReadOnly(path) => write!(f, "read-only {path}"),
             MountOp::Writable(path) => write!(f, "writable {path}"),
             MountOp::Console => f.write_str("console /dev/console"),

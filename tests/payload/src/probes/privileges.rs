@@ -1,8 +1,19 @@
 //! Capabilities, ids, limits and keys.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+};
 
-use nix::{errno::Errno, libc};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, pause, pipe},
+};
 
 use super::Probe;
 use crate::{
@@ -10,7 +21,7 @@ use crate::{
         Attempt::{Capability, Code},
         Facts,
     },
-    call::call,
+    call::{call, fork},
     outcome::Outcome::{self, Allowed, Blocked},
 };
 
@@ -148,24 +159,46 @@ fn namespace(kind: i32) -> Outcome {
     Outcome::of(call!(libc::SYS_unshare, kind), &[])
 }
 
-/// As many nested ones as the kernel has levels, each of them counted.
+/// More at a time than a guest with every sandbox has. A process holds each.
 fn many_namespaces(_: &Facts) -> Outcome {
-    for depth in 0..32 {
-        if let Err(errno) = call!(libc::SYS_unshare, libc::CLONE_NEWUSER) {
-            // 32 levels are the kernel's own limit.
-            let limited = fs::read_to_string("/proc/sys/user/max_user_namespaces");
-            let limit: u64 = limited
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(u64::MAX);
-            return if limit <= 4096 || depth == 0 {
-                Blocked(format!("{errno:?} at {depth}, {limit} at most"))
-            } else {
-                Allowed(format!("{limit}"))
-            };
+    const MANY: usize = 300;
+    let mut holders = Vec::new();
+    let mut refused = None;
+    while holders.len() < MANY && refused.is_none() {
+        let Ok((reader, writer)) = pipe() else {
+            break;
+        };
+        match fork() {
+            Ok(ForkResult::Child) => {
+                drop(reader);
+                let result = call!(libc::SYS_unshare, libc::CLONE_NEWUSER);
+                let errno = result.err().map_or(0, |errno| errno as i32);
+                let _ = File::from(writer).write_all(&errno.to_ne_bytes());
+                loop {
+                    pause();
+                }
+            }
+            Ok(ForkResult::Parent { child }) => {
+                drop(writer);
+                holders.push(child);
+                let mut errno = [0; 4];
+                let _ = File::from(reader).read_exact(&mut errno);
+                match i32::from_ne_bytes(errno) {
+                    0 => {}
+                    errno => refused = Some(Errno::from_raw(errno)),
+                }
+            }
+            Err(errno) => refused = Some(errno),
         }
     }
-    Allowed("32 and more".into())
+    for holder in &holders {
+        let _ = kill(*holder, Signal::SIGKILL);
+        let _ = waitpid(*holder, None);
+    }
+    match refused {
+        Some(errno) => Blocked(format!("{errno:?} after {}", holders.len())),
+        None => Allowed(format!("{MANY} at a time")),
+    }
 }
 
 fn set_namespace(_: &Facts) -> Outcome {

@@ -1,0 +1,45 @@
+//! Containers in a container.
+
+use anyhow::{Result, ensure};
+use skep_tests::{
+    guest::{sh, started},
+    host::Host,
+};
+
+/// Podman in a Debian 13 runs a container of its own, from an image made of nothing but a static busybox.
+const RUN: &str = "
+# Podman limits processes by default, also where the kernel has no controller for it.
+grep -q pids /sys/fs/cgroup/cgroup.controllers || LIMITS=--pids-limit=0
+mkdir -p /tmp/image/bin && cp /bin/busybox /tmp/image/bin/ && ln -sf busybox /tmp/image/bin/sh
+tar -C /tmp/image -c . | podman import - nested >/dev/null 2>&1
+podman run --rm --network=none $LIMITS nested /bin/busybox sh -c 'echo $$ in $(busybox id -u)' 2>/tmp/error || cat /tmp/error
+";
+
+const SCOPE: &str = "[Container]\nRoot=/var/lib/machines/nesting\n";
+
+pub(crate) fn podman(host: &Host) -> Result<()> {
+    host.scratch_guest("nesting", "nesting")?;
+    let judged = runs(host);
+    let removed = host.remove_guest("nesting");
+    judged.and(removed)
+}
+
+fn runs(host: &Host) -> Result<()> {
+    let guest = started(host, "nesting", &format!("{SCOPE}Nesting=yes\n"))?;
+    let said = sh(&guest, RUN)?;
+    ensure!(said == "1 in 0", "{said}");
+    // An unprivileged user of the container does not get behind the masks.
+    let said = sh(
+        &guest,
+        "setpriv --reuid 1000 --regid 1000 --clear-groups ls /run/host/nesting/proc 2>&1; wc -c </proc/timer_list",
+    )?;
+    ensure!(
+        said.contains("Permission denied") && said.ends_with('0'),
+        "{said}"
+    );
+    guest.finish()?;
+    let guest = started(host, "nesting", SCOPE)?;
+    let said = sh(&guest, RUN)?;
+    ensure!(said != "1 in 0", "podman runs without Nesting=");
+    guest.finish()
+}
