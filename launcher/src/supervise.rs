@@ -406,8 +406,10 @@ impl Supervisor<'_> {
 
     fn probe(&mut self, goal: Goal) {
         let pid = self.running.leader.pid.as_raw();
-        // A program finds out by itself.
-        let hears = ask::signal(self.way(goal)).is_none_or(|signal| hearing::hears(pid, signal));
+        let hears = match self.way(goal) {
+            Ask::Signal(signal) => hearing::hears(pid, signal),
+            Ask::Program(_) => hearing::runit_listens(pid),
+        };
         self.feed(Event::Hears(hears));
     }
 

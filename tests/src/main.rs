@@ -87,7 +87,7 @@ struct Up {
     #[arg(long)]
     name: Option<String>,
     /// Guest trees below /var/lib/machines: debian-12, debian-13, debian-sid, busybox, host, metal,
-    /// sysvinit, openrc, runit, s6, shepherd, nesting
+    /// sysvinit, openrc, runit, s6, shepherd, nesting, dinit (from a checkout that $SKEP_TEST_DINIT names)
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     guests: Vec<String>,
     /// Root on a loop-mounted ext4 image
@@ -155,12 +155,11 @@ fn perform_host(verb: HostVerb) -> Result<ExitCode> {
             let known = |name: &String| {
                 Tree::named(name).ok_or_else(|| anyhow::anyhow!("no tree is named {name}"))
             };
-            let chosen: Vec<Tree> = names.iter().map(known).collect::<Result<_>>()?;
-            for tree in if chosen.is_empty() {
-                tree::ALL
-            } else {
-                &chosen
-            } {
+            let mut chosen: Vec<Tree> = names.iter().map(known).collect::<Result<_>>()?;
+            if chosen.is_empty() {
+                chosen.extend(tree::ALL.iter().filter(|tree| tree.can_be_built()));
+            }
+            for tree in chosen {
                 println!("{}", tree.ready()?.display());
             }
         }

@@ -18,6 +18,7 @@ use crate::{
     place::{cargo, workspace},
     progress::{note, seconds},
     tool,
+    tree::Tree,
 };
 
 /// Guests of the shared hosts.
@@ -33,7 +34,15 @@ pub const GUESTS: &[&str] = &[
     "runit",
     "s6",
     "shepherd",
+    "dinit",
 ];
+
+/// The guests that can be had.
+fn guests() -> Vec<String> {
+    let there = |guest: &&&str| Tree::named(guest).is_none_or(Tree::can_be_built);
+    let all = GUESTS.iter().filter(there);
+    all.map(|guest| (*guest).to_owned()).collect()
+}
 
 /// Which boot tests run.
 #[derive(Clone, Copy, Debug)]
@@ -274,12 +283,13 @@ fn bring_up(prefix: &str, package: &std::path::Path) -> Result<()> {
         // Trees are built one after the other, hosts boot side by side.
         let trees = crate::tree::ALL
             .iter()
+            .filter(|tree| tree.can_be_built())
             .try_for_each(|tree| tree.ready().map(drop));
         let boots = Os::DEBIAN.map(|os| {
             let wanted = Wanted {
                 os,
                 name: Some(shared_name(prefix, os)),
-                guests: GUESTS.iter().map(|guest| (*guest).to_owned()).collect(),
+                guests: guests(),
                 image: false,
                 package: Some(package.to_owned()),
                 owned: true,

@@ -58,7 +58,12 @@ enum Source {
         files: &'static [inits::Made],
     },
     Busybox,
+    /// Debian with what was built from [`DINIT_SOURCE`].
+    Dinit,
 }
+
+/// The variable that names a checkout of dinit, which Debian does not package. Without it nothing is tried with dinit.
+pub const DINIT_SOURCE: &str = "SKEP_TEST_DINIT";
 
 const fn debian(name: &'static str, suite: &'static str, extra: &'static [&'static str]) -> Tree {
     other_init(name, suite, SYSTEMD, extra)
@@ -113,6 +118,10 @@ pub const ALL: &[Tree] = &[
     set_up("s6", "trixie", "s6,busybox-static", &["cron"], inits::S6),
     set_up("shepherd", "sid", "shepherd", &["cron"], inits::SHEPHERD),
     Tree {
+        name: "dinit",
+        source: Source::Dinit,
+    },
+    Tree {
         name: "busybox",
         source: Source::Busybox,
     },
@@ -122,6 +131,11 @@ impl Tree {
     /// The tree of that name.
     pub fn named(name: &str) -> Option<Tree> {
         ALL.iter().copied().find(|tree| tree.name == name)
+    }
+
+    /// Whether all that it is made of can be had.
+    pub fn can_be_built(self) -> bool {
+        self.source != Source::Dinit || std::env::var_os(DINIT_SOURCE).is_some()
     }
 
     /// The root directory, built first when it is missing or made from an older recipe.
@@ -166,6 +180,10 @@ impl Tree {
     fn recipe(self) -> String {
         match self.source {
             Source::Busybox => busybox::RECIPE.to_owned(),
+            Source::Dinit => {
+                let packages = arguments("libstdc++6", &["cron"]).join(" ");
+                format!("{RECIPE} {packages}{}", inits::recipe(inits::DINIT))
+            }
             Source::Debian {
                 suite,
                 init,
@@ -181,6 +199,13 @@ impl Tree {
     fn build(self, root: &Path, log: &Path) -> Result<()> {
         match self.source {
             Source::Busybox => busybox::build(root),
+            Source::Dinit => {
+                let checkout = std::env::var_os(DINIT_SOURCE);
+                let checkout = checkout.with_context(|| format!("set {DINIT_SOURCE}"))?;
+                bootstrap("trixie", arguments("libstdc++6", &["cron"]), root, log)?;
+                inits::install_dinit(Path::new(&checkout), root, log)?;
+                inits::make(root, inits::DINIT)
+            }
             Source::Debian {
                 suite,
                 init,

@@ -6,6 +6,7 @@
 mod fstab;
 mod inittab;
 pub mod names;
+mod runit;
 mod script;
 mod systemd;
 mod table;

@@ -7,7 +7,6 @@
 use std::io;
 use std::process::{Child, Command, Stdio};
 
-use crate::plan::init::Ask;
 use crate::step::{At, StepError};
 
 /// Exit status of entering, when the program was not found or may not be run (env(1)).
@@ -53,13 +52,5 @@ impl Asking {
             let _: io::Result<()> = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-/// The signal, when it is one.
-pub fn signal(ask: Ask) -> Option<i32> {
-    match ask {
-        Ask::Signal(signal) => Some(signal),
-        Ask::Program(_) => None,
     }
 }

@@ -5,6 +5,7 @@
 //! blocked mask in `/proc/PID/status` does not show what it waits for, so the call's own set is read as well.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use nix::libc;
@@ -36,6 +37,43 @@ pub(super) fn hears(pid: i32, signal: i32) -> bool {
     let masks =
         mask(&status, "SigCgt:") | mask(&status, "SigBlk:") | waited_for(pid).unwrap_or_default();
     masks & (1 << (signal - 1)) != 0
+}
+
+/// Longest command line that is looked at.
+const COMMAND_LINE: u64 = 256;
+
+/// Whether runit, as process `pid`, takes a request now: it does so while its second stage runs and drops it otherwise.
+/// Its stages are programs of known names; the second one becomes another. What the guest makes of these names is its own
+/// affair: they only decide when it is asked, and for so long.
+pub(super) fn runit_listens(pid: i32) -> bool {
+    let Ok(children) = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) else {
+        // A kernel without this file (CONFIG_PROC_CHILDREN) cannot tell: it is asked, and asked again.
+        return true;
+    };
+    let mut lines = children.split_ascii_whitespace().map(|child| {
+        let mut line = String::new();
+        let file = File::open(format!("/proc/{child}/cmdline"));
+        let read = file.and_then(|file| file.take(COMMAND_LINE).read_to_string(&mut line));
+        read.map(|_| line).unwrap_or_default()
+    });
+    second_stage(&mut lines)
+}
+
+fn second_stage(children: &mut dyn Iterator<Item = String>) -> bool {
+    let mut any = false;
+    for line in children {
+        let mut words = line.split('\0');
+        let name = words.clone().next().unwrap_or_default();
+        // Forked, but not executed yet.
+        if name == "runit" || name.ends_with("/runit") {
+            return false;
+        }
+        if words.any(|word| ["/etc/runit/1", "/etc/runit/3"].contains(&word)) {
+            return false;
+        }
+        any |= !line.is_empty();
+    }
+    any
 }
 
 /// A signal mask of proc_pid_status(5): hexadecimal, bit N-1 for signal N.
@@ -73,6 +111,21 @@ fn sigtimedwait_set(call: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runit_is_asked_in_its_second_stage_only() {
+        for (lines, want) in [
+            (&[][..], false),
+            (&["/bin/sh\0/etc/runit/1\0"], false),
+            (&["runit\0"], false),
+            (&["/bin/sh\0/etc/runit/2\0"], true),
+            (&["runsvdir\0-P\0/etc/service\0", "", "crond\0"], true),
+            (&["crond\0", "/bin/sh\0/etc/runit/3\0"], false),
+        ] {
+            let mut lines = lines.iter().map(ToString::to_string);
+            assert_eq!(second_stage(&mut lines), want);
+        }
+    }
 
     #[test]
     fn masks_and_calls() {

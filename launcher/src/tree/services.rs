@@ -71,6 +71,8 @@ pub struct Services {
     pub mounts: Vec<MountUnit>,
     /// Scripts in `/etc/init.d`, by name.
     pub scripts: BTreeMap<String, String>,
+    /// Services that runit runs from the start, by name.
+    pub runs: BTreeSet<String>,
     /// `/etc/fstab`.
     pub fstab: Option<String>,
     /// `/etc/crypttab`.
@@ -95,6 +97,10 @@ impl Services {
                 .collect(),
             ..Services::default()
         };
+        if kind == InitKind::Runit {
+            let enabled = list(root, "etc/runit/runsvdir/default", OPENED);
+            services.runs.extend(enabled);
+        }
         match services.runner {
             Runner::Systemd => {
                 let mut left = ALL_ENTRIES;

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::command::{program, run_logged};
+
 /// A file or link of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Made {
@@ -59,8 +61,30 @@ pub(super) const SHEPHERD: &[Made] = &[
         "(register-services\n (list (service '(cron)\n   #:start (make-forkexec-constructor '(\"/usr/sbin/cron\" \"-f\"))\n   \
          #:stop (make-kill-destructor)\n   #:respawn? #t)))\n(start-service (lookup-service 'cron))\n",
     ),
-    Program("sbin/poweroff", "#!/bin/sh\nexec herd stop shepherd\n"),
+    Program("sbin/poweroff", "#!/bin/sh\nexec herd power-off root\n"),
+    Program("sbin/reboot", "#!/bin/sh\nexec herd stop root\n"),
 ];
+
+/// dinit starts what "boot" names.
+pub(super) const DINIT: &[Made] = &[
+    Link("sbin/init", "/usr/bin/dinit"),
+    File("etc/dinit.d/boot", "type = internal\ndepends-on = cron\n"),
+    File(
+        "etc/dinit.d/cron",
+        "type = process\ncommand = /usr/sbin/cron -f\n",
+    ),
+];
+
+/// Builds a copy of the checkout, with this machine's compiler, and installs it; its manual would take more tools.
+pub(super) fn install_dinit(checkout: &Path, root: &Path, log: &Path) -> Result<()> {
+    let work = root.join("tmp/dinit");
+    super::copy(checkout, &work)?;
+    let script = "cd \"$1\" && ./configure --platform=Linux --prefix=/usr --sbindir=/usr/sbin --syscontrolsocket=/run/dinitctl && \
+                  make -C build all && make -C src all && make -C src install DESTDIR=\"$2\"";
+    let mut command = program("sh", ["-c", script, "sh"]);
+    run_logged(command.arg(&work).arg(root), log)?;
+    super::remove_tree(&work)
+}
 
 /// Part of the recipe: all of what is made.
 pub(super) fn recipe(files: &[Made]) -> String {

@@ -74,7 +74,7 @@ fn terminal(text: &str) -> Option<&str> {
 }
 
 /// Whether a container lacks the terminal.
-fn is_missing(name: &str) -> bool {
+pub(super) fn is_missing(name: &str) -> bool {
     let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
     [
         "tty", "vc/", "ttyS", "ttyAMA", "ttyUSB", "hvc", "ttymxc", "ttySAC",

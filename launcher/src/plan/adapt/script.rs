@@ -3,7 +3,7 @@
 
 use skep_spec::ContainerSpec;
 
-use super::{Adaptation, Effect, Entry, choose, service, table};
+use super::{Adaptation, Effect, Entry, choose, runit, service, table};
 use crate::plan::mounts::MountOp;
 use crate::tree::services::Services;
 
@@ -11,7 +11,8 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
     let known = services
         .scripts
         .keys()
-        .filter_map(|name| table::script(name, spec.network));
+        .filter_map(|name| table::script(name, spec.network))
+        .chain(services.runs.iter().filter_map(|name| runit::login(name)));
     for entry in choose(spec, known) {
         let found = services
             .scripts
@@ -27,6 +28,9 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
                     effect: Effect::StandIn,
                     reason: entry.reason,
                 });
+            }
+            None if services.runs.contains(service(&entry.name)) => {
+                runit::cover(entry, adaptation);
             }
             None => adaptation.notes.push(format!(
                 "Mask={}: the tree has no such service in /etc/init.d",

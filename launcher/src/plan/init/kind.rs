@@ -45,7 +45,7 @@ pub enum InitKind {
 pub enum Ask {
     /// By this signal.
     Signal(i32),
-    /// By a program of the container, run inside by its root.
+    /// By a program of the container, run inside by its root: only runit's, which listens at certain times.
     Program(&'static [&'static str]),
 }
 
@@ -148,8 +148,9 @@ impl InitKind {
     /// Guix boot program one that comes before it has become the Shepherd, and runit takes no request in its first stage.
     pub fn again(self) -> Option<Duration> {
         match self {
-            InitKind::Systemd | InitKind::Shepherd => Some(Duration::from_secs(1)),
-            InitKind::Runit => Some(Duration::from_millis(300)),
+            InitKind::Systemd | InitKind::Shepherd | InitKind::Runit => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

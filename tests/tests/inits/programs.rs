@@ -1,0 +1,82 @@
+//! A program as `Init=`, as first process and under skep's own init.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use skep_tests::{
+    guest::{Guest, prints, started},
+    host::Host,
+};
+
+use super::{ends, leader};
+
+/// Longest stop of a program that ends at once.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// A declaration of a shell with a script. In it a `$` is doubled for the words and a `%` for the specifiers.
+fn shell(script: &str, more: &str) -> String {
+    format!(
+        "[Unit]\nStartLimitIntervalSec=0\n[Container]\nRoot=/var/lib/machines/debian-13\nEphemeral=yes\n\
+         Init=/bin/sh\nParameters=-c '{script}'\n{more}"
+    )
+}
+
+/// Status 0 is an end, any other a failure, either way and whatever its state when it ends.
+pub(super) fn are_services(host: &Host) -> Result<()> {
+    let guest = Guest::declare(host, "prog", &shell("exit 0", ""))?;
+    for two in ["no", "yes"] {
+        for (script, active, result, text) in [
+            ("sleep 0.3", "inactive", "success", "Powered off"),
+            (
+                "sleep 0.3; exit 3",
+                "failed",
+                "exit-code",
+                "the init exited with status 3",
+            ),
+        ] {
+            guest.redeclare(&shell(script, &format!("ProcessTwo={two}\n")))?;
+            guest.systemctl("start")?;
+            ends(&guest, active, result, text)?;
+        }
+        // Killed from the host's side, whichever process it is.
+        guest.redeclare(&shell("exec sleep 1000", &format!("ProcessTwo={two}\n")))?;
+        guest.systemctl("start")?;
+        host.sh("pkill -SEGV -x -f \"sleep 1000\"")?.ok()?;
+        let text = match two {
+            "no" => "the init was killed by SIGSEGV",
+            _ => "the init exited with status 139",
+        };
+        ends(&guest, "failed", "exit-code", text)?;
+    }
+    host.exec(["systemctl", "reset-failed", &guest.unit()])?;
+    guest.redeclare(&shell("exit 0", ""))?;
+    guest.finish()
+}
+
+/// Signals are passed on, orphans reaped; the init can be neither looked into nor steered.
+pub(super) fn as_second(host: &Host) -> Result<()> {
+    let script =
+        "trap \"echo hup >/tmp/hup; exit 0\" HUP; (sleep 0.2 &); while :; do sleep 0.05; done";
+    let more = "ProcessTwo=yes\nKillSignal=SIGHUP\nContainerManager=oci\n";
+    for users in ["pick", "identity", "no"] {
+        let text = shell(script, &format!("{more}PrivateUsers={users}\n"));
+        let guest = started(host, "second", &text)?;
+        std::thread::sleep(Duration::from_millis(500));
+        prints(
+            &guest,
+            "ps -eo stat | grep -c Z; cat /run/host/container-manager; id -u; \
+             pid=$(pgrep -o -x sh); tr '\\000' '\\n' </proc/$pid/environ | grep ^container=; ps -o ppid= -p $pid | tr -d ' '; \
+             cat /proc/1/environ 2>&1 | grep -c denied; ls /proc/1/fd 2>&1 | grep -c denied; readlink /proc/1/exe; true",
+            "0\noci\n0\ncontainer=oci\n1\n1\n1",
+        )?;
+        let status = guest.status()?;
+        ensure!(status.contains(", skep, leader"), "{status}");
+        let denied = guest.exec(&["kill", "-KILL", "1"])?;
+        ensure!(denied.status() == 0 && !leader(&guest)?.is_empty());
+        let stop = guest.systemctl("stop")?;
+        println!("{users}: stopped in {stop:?}");
+        ensure!(stop < AT_ONCE, "{stop:?}\n{}", guest.status()?);
+        guest.finish()?;
+    }
+    Ok(())
+}
