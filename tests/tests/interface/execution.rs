@@ -231,7 +231,7 @@ fn own_cgroup(host: &Host, guest: &Guest<'_>, sheet: &mut Sheet, before: &str) -
         "all its processes are below its unit",
         &format!(
             "group=$(systemctl show --value --property ControlGroup {unit}); \
-             leader=$(python3 -c 'import json; print(json.load(open(\"/run/skep/machine/ci-exec/state.json\"))[\"leader\"])'); \
+             leader=$(sed -n 's/.*\"leader\":\\([0-9]*\\).*/\\1/p' /run/skep/machine/ci-exec/state.json); \
              space=$(readlink /proc/$leader/ns/pid); for process in /proc/[0-9]*; do \
              [ \"$(readlink $process/ns/pid || :)\" != \"$space\" ] || sed -n \"s,^0::,,p\" $process/cgroup | grep -v \"^$group/payload\" || :; done 2>/dev/null; echo end"
         ),

@@ -9,7 +9,7 @@ use skep_tests::{
     interface::Sheet,
 };
 
-use super::{DEBIAN, FRESH, settled, with_tree};
+use super::{DEBIAN, settled, without_machine_id};
 
 pub(super) fn facts(host: &Host, sheet: &mut Sheet) -> Result<()> {
     shutdown(host, sheet)?;
@@ -17,7 +17,7 @@ pub(super) fn facts(host: &Host, sheet: &mut Sheet) -> Result<()> {
     readiness(&guest, sheet)?;
     guest.finish()?;
     journal(host, sheet)?;
-    with_tree(host, || sockets(host, sheet))?;
+    sockets(host, sheet)?;
     links(host, sheet)
 }
 
@@ -26,14 +26,14 @@ fn journal(host: &Host, sheet: &mut Sheet) -> Result<()> {
     // The root of a test host is an overlay, which cannot be idmapped.
     host.sh("mkdir -p /var/lib/machines/.journal /var/log/journal && mount --bind /var/lib/machines/.journal /var/log/journal")?
         .ok()?;
-    let judged = with_tree(host, || journal_of(host, sheet));
+    let judged = without_machine_id(host, || journal_of(host, sheet));
     host.sh("umount -l /var/log/journal; rm -rf /var/lib/machines/.journal")?
         .ok()?;
     judged
 }
 
 fn journal_of(host: &Host, sheet: &mut Sheet) -> Result<()> {
-    let guest = started(host, "ci-log", &format!("{FRESH}LinkJournal=host\n"))?;
+    let guest = started(host, "ci-log", &format!("{DEBIAN}LinkJournal=host\n"))?;
     settled(&guest)?;
     let id = sh(
         &guest,
@@ -53,13 +53,16 @@ fn journal_of(host: &Host, sheet: &mut Sheet) -> Result<()> {
         &format!("stat -c %u /var/log/journal/{id} /var/log/journal/{id}/system.journal"),
         "0\n0",
     );
+    let of_host = host.sh("cat /etc/machine-id")?.ok()?;
+    host.sh(&format!("mkdir -p /var/log/journal/{of_host}"))?
+        .ok()?;
     sheet.inside(
         &guest,
         "C19",
         "of the host's journals it sees its own only",
-        "ls /var/log/journal | grep -v -x \"$(cat /run/host/container-uuid)\"; \
+        &format!("ls -d /var/log/journal/{of_host} 2>/dev/null; \
          mknod /var/log/journal/*/zero c 1 5 2>/dev/null && cat /var/log/journal/*/zero 2>/dev/null | head -c 1 | wc -c; \
-         rm -f /var/log/journal/*/zero; echo end",
+         rm -f /var/log/journal/*/zero; echo end"),
         "end",
     );
     guest.finish()?;
@@ -102,15 +105,19 @@ fn sockets(host: &Host, sheet: &mut Sheet) -> Result<()> {
         "/etc/systemd/system/ci-in.socket",
         format!("{SOCKET}Service=skep@ci-sock.service\n"),
     )?;
-    let units = "/var/lib/machines/ci-tree/etc/systemd/system";
+    let units = "/var/lib/machines/.ci";
     let inside = SOCKET.replace("FileDescriptorName=ci\n", "Accept=yes\n");
     host.write(&format!("{units}/ci.socket"), inside)?;
     host.write(&format!("{units}/ci@.service"), ANSWER)?;
-    host.write(
-        &format!("{units}/sockets.target.d/ci.conf"),
-        "[Unit]\nWants=ci.socket\n",
-    )?;
-    let text = format!("{FRESH}Hostname=ci-sock\n");
+    host.write(&format!("{units}/ci.conf"), "[Unit]\nWants=ci.socket\n")?;
+    let mut text = DEBIAN.to_owned();
+    for (file, target) in [
+        ("ci.socket", "ci.socket"),
+        ("ci@.service", "ci@.service"),
+        ("ci.conf", "sockets.target.d/ci.conf"),
+    ] {
+        text += &format!("BindReadOnly={units}/{file}:/etc/systemd/system/{target}\n");
+    }
     let guest = Guest::declare(host, "ci-sock", &text)?;
     host.sh("systemctl daemon-reload && systemctl start ci-in.socket")?
         .ok()?;
@@ -139,7 +146,7 @@ fn sockets(host: &Host, sheet: &mut Sheet) -> Result<()> {
         Ok(())
     };
     sheet.fact("C21", "and after a reboot", judged());
-    host.sh("systemctl stop ci-in.socket && rm /etc/systemd/system/ci-in.socket && systemctl daemon-reload; rm -f /run/ci.sock")?
+    host.sh("systemctl stop ci-in.socket && rm -r /etc/systemd/system/ci-in.socket /var/lib/machines/.ci && systemctl daemon-reload; rm -f /run/ci.sock")?
         .ok()?;
     guest.finish()
 }
