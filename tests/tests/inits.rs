@@ -116,21 +116,20 @@ fn with_all(
         })
     })?;
     // Each looks at the whole host when it finishes, so all have to be down.
-    let units = guests.iter().map(Guest::unit);
-    host.exec(
-        ["systemctl", "stop"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(units),
-    )?
-    .ok()?;
+    let units: Vec<String> = guests.iter().map(Guest::unit).collect();
+    let units = units.join(" ");
+    // The init of some was killed last.
+    host.sh(&format!("systemctl stop {units}; systemctl reset-failed {units}"))?
+        .ok()?;
     guests.into_iter().rev().try_for_each(Guest::finish)
 }
 
 /// The PID of its init on the host.
 fn leader(guest: &Guest<'_>) -> Result<String> {
     let status = guest.property("StatusText")?;
-    let leader = status.split_once("leader ").map(|(_, pid)| pid.to_owned());
+    let leader = status
+        .split_once("leader ")
+        .and_then(|(_, rest)| Some(rest.split(',').next()?.to_owned()));
     leader.with_context(|| {
         format!(
             "no leader: {status:?}\n{}",
