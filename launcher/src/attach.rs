@@ -308,16 +308,14 @@ impl Session<'_> {
                 return Ok(self.keys.is_some().then_some(Over::Signal(libc::SIGHUP)));
             }
         };
-        let bytes = &bytes[..length];
-        let detached = self
-            .keys
-            .as_mut()
-            .is_some_and(|keys| keys.detach(bytes, Instant::now()));
+        let keys = self.keys.as_mut();
+        let detached = keys.and_then(|keys| keys.detach(&bytes[..length], Instant::now()));
+        let bytes = &bytes[..detached.unwrap_or(length)];
         if self.role != Some(false) && self.typed.len() < TYPED_LIMIT {
             self.typed.extend(bytes);
         }
         self.send();
-        Ok(detached.then_some(Over::Detached))
+        Ok(detached.map(|_| Over::Detached))
     }
 
     fn wants_to_send(&self) -> bool {

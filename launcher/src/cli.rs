@@ -85,7 +85,9 @@ pub fn run() -> ExitCode {
 fn report(result: Result<ExitCode, StepError>) -> ExitCode {
     result.unwrap_or_else(|err| {
         log::line(&err);
-        notify::tell(&format!("STATUS=Failed: {err}\nERRNO={}", err.errno));
+        // A path that a guest chose would say more to the service manager with a newline.
+        let text = log::printable(&err.to_string(), 400);
+        notify::tell(&format!("STATUS=Failed: {text}\nERRNO={}", err.errno));
         ExitCode::FAILURE
     })
 }

@@ -39,6 +39,7 @@ use crate::supervise::notify::Told;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::{End, Event, Goal, Machine, Manners, Outcome, Reaction};
+use crate::sys::heap;
 use crate::sys::pidfd::send_signal;
 
 const SIGNALS: u64 = 0;
@@ -131,6 +132,8 @@ pub fn supervise(
     supervisor.started();
     console.listen(&console_path(&plan.name), &epoll);
     supervisor.register(&epoll);
+    // What made the plan is gone; this process stays.
+    heap::trim();
     // The console is edge-triggered: what one turn leaves is remembered here.
     let mut unread = false;
     let mut events = [EpollEvent::empty(); 8];

@@ -9,6 +9,7 @@ pub mod caps;
 pub mod clone;
 pub mod creds;
 pub mod fd;
+pub mod heap;
 pub mod link;
 pub mod loop_device;
 pub mod mount;

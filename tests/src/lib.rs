@@ -16,6 +16,7 @@ pub mod place;
 pub mod progress;
 pub mod quiet;
 pub mod suite;
+pub mod terminal;
 pub mod tool;
 pub mod tree;
 pub mod trial;

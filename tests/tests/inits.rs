@@ -119,8 +119,10 @@ fn with_all(
     let units: Vec<String> = guests.iter().map(Guest::unit).collect();
     let units = units.join(" ");
     // The init of some was killed last.
-    host.sh(&format!("systemctl stop {units}; systemctl reset-failed {units}"))?
-        .ok()?;
+    host.sh(&format!(
+        "systemctl stop {units}; systemctl reset-failed {units}"
+    ))?
+    .ok()?;
     guests.into_iter().rev().try_for_each(Guest::finish)
 }
 

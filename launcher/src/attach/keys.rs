@@ -10,19 +10,20 @@ const WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct Keys([Option<Instant>; 2]);
 
 impl Keys {
-    /// Whether `bytes`, typed `now`, complete the sequence.
-    pub(super) fn detach(&mut self, bytes: &[u8], now: Instant) -> bool {
-        for byte in bytes {
+    /// Where in `bytes`, typed `now`, the third of them stands. The first two have gone to the guest, as a key that waits for
+    /// what follows would be a slow one.
+    pub(super) fn detach(&mut self, bytes: &[u8], now: Instant) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
             if *byte != KEY {
                 self.0 = [None; 2];
                 continue;
             }
             if self.0[0].is_some_and(|first| now.duration_since(first) <= WITHIN) {
-                return true;
+                return Some(at);
             }
             self.0 = [self.0[1], Some(now)];
         }
-        false
+        None
     }
 }
 
@@ -33,11 +34,12 @@ mod tests {
     #[test]
     fn three_in_a_row_within_a_second() {
         let start = Instant::now();
+        let none = None;
         for (typed, want) in [
-            (&[(0, &b"\x1d\x1d\x1d"[..])][..], true),
-            (&[(0, b"ls\x1d\x1d\x1d")], true),
-            (&[(0, b"\x1d"), (400, b"\x1d"), (900, b"\x1d")], true),
-            (&[(0, b"\x1d"), (400, b"\x1d"), (1100, b"\x1d")], false),
+            (&[(0, &b"\x1d\x1d\x1d"[..])][..], Some(2)),
+            (&[(0, b"ls\x1d\x1d\x1dls")], Some(4)),
+            (&[(0, b"\x1d"), (400, b"\x1d"), (900, b"\x1d")], Some(0)),
+            (&[(0, b"\x1d"), (400, b"\x1d"), (1100, b"\x1d")], none),
             // The first one was too early; the other three count.
             (
                 &[
@@ -46,16 +48,16 @@ mod tests {
                     (1100, b"\x1d"),
                     (1500, b"\x1d"),
                 ],
-                true,
+                Some(0),
             ),
-            (&[(0, b"\x1d\x1dx\x1d")], false),
-            (&[(0, b"\x1d\x1d")], false),
-            (&[(0, b"\x1b\x1b\x1b]]]")], false),
+            (&[(0, b"\x1d\x1dx\x1d")], none),
+            (&[(0, b"\x1d\x1d")], none),
+            (&[(0, b"\x1b\x1b\x1b]]]")], none),
         ] {
             let mut keys = Keys::default();
             let got = typed
                 .iter()
-                .any(|(ms, bytes)| keys.detach(bytes, start + Duration::from_millis(*ms)));
+                .find_map(|(ms, bytes)| keys.detach(bytes, start + Duration::from_millis(*ms)));
             assert_eq!(got, want, "{typed:?}");
         }
     }

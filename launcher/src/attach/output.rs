@@ -113,6 +113,9 @@ impl Output {
     pub(super) fn finish(&mut self, last: Option<&str>) {
         if self.terminal {
             self.waiting.extend(self.screen.undo());
+            if std::mem::take(&mut self.within) {
+                self.waiting.extend(b"\r\n");
+            }
         }
         if let Some(last) = last {
             self.say(last);

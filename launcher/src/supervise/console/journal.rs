@@ -13,6 +13,7 @@ use nix::sys::stat::fstat;
 
 use super::{retry, set_nonblocking, stream};
 use crate::step::{At, StepError};
+use crate::sys::heap;
 
 /// How long the last words wait for the journal.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
@@ -84,7 +85,10 @@ impl<'a> Journal<'a> {
                 Err(_) => self.backlog.clear(),
             }
         }
-        self.backlog.shrink_to(BACKLOG_KEPT);
+        if self.backlog.capacity() > BACKLOG_KEPT {
+            self.backlog = Vec::new();
+            heap::trim();
+        }
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost);
             self.push(&format!(
