@@ -135,7 +135,8 @@ impl Tree {
 
     /// Whether all that it is made of can be had.
     pub fn can_be_built(self) -> bool {
-        self.source != Source::Dinit || std::env::var_os(DINIT_SOURCE).is_some()
+        let given = |text: std::ffi::OsString| !text.is_empty();
+        self.source != Source::Dinit || std::env::var_os(DINIT_SOURCE).is_some_and(given)
     }
 
     /// The root directory, built first when it is missing or made from an older recipe.

@@ -15,7 +15,7 @@ use libtest_mimic::Trial;
 use skep_tests::{
     guest::Guest,
     host::{Host, Os},
-    tree::DINIT_SOURCE,
+    tree::Tree,
     trial,
     wait::wait_until,
 };
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     trials.extend(each("reboots_in_place", reboot::in_place));
     trials.extend(each("programs_are_services", programs::are_services));
     trials.extend(each("programs_run_as_second", programs::as_second));
-    let has_dinit = std::env::var_os(DINIT_SOURCE).is_some();
+    let has_dinit = Tree::named("dinit").is_some_and(Tree::can_be_built);
     let dinit = each("dinit_lives_and_stops", |host| {
         lives(host, DINIT)?;
         stops::all(host, DINIT)
@@ -187,7 +187,7 @@ fn lives(host: &Host, rows: &[Row]) -> Result<()> {
         ensure!(
             guest
                 .property("StatusText")?
-                .contains(&format!(", {},", row.kind)),
+                .contains(&format!(", {}", row.kind)),
             "{}",
             guest.status()?
         );

@@ -141,19 +141,18 @@ impl<'a> Console<'a> {
         (!self.input.is_empty()).then_some(AGAIN)
     }
 
-    /// Passes on what was typed, as far as the guest takes it.
+    /// Passes on what was typed, as far as the guest takes it, and looks after those who are attached.
     pub fn pass_input(&mut self, epoll: &Epoll) {
-        let Some(share) = &self.share else { return };
-        if self.input.is_empty() {
-            return;
+        let Some(share) = &mut self.share else { return };
+        if !self.input.is_empty() {
+            match retry(|| nix::unistd::write(self.master, &self.input)) {
+                Ok(written) => drop(self.input.drain(..written)),
+                Err(Errno::EAGAIN) => {}
+                // EIO: no process of the guest has the terminal open.
+                Err(_) => self.input.clear(),
+            }
         }
-        match retry(|| nix::unistd::write(self.master, &self.input)) {
-            Ok(written) => drop(self.input.drain(..written)),
-            Err(Errno::EAGAIN) => {}
-            // EIO: no process of the guest has the terminal open.
-            Err(_) => self.input.clear(),
-        }
-        share.hold(!self.input.is_empty(), epoll);
+        share.watch(!self.input.is_empty(), epoll);
     }
 
     /// Takes the last words of a guest that has ended, and tells those who are attached why.

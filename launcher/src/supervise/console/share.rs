@@ -57,6 +57,8 @@ struct Client {
     skipped: u64,
     /// The latest notice that found no room.
     due: Option<Vec<u8>>,
+    /// What epoll watches for.
+    watched: EpollFlags,
 }
 
 /// The socket and its clients.
@@ -126,8 +128,8 @@ impl Share {
             // With the default a burst of the guest leaves gaps.
             let _ = setsockopt(&socket, SndBufForce, &ROOM);
             let id = self.next;
-            let interest = EpollEvent::new(EpollFlags::EPOLLIN, id);
-            if epoll.add(&socket, interest).is_err() {
+            let watched = EpollFlags::EPOLLIN;
+            if epoll.add(&socket, EpollEvent::new(watched, id)).is_err() {
                 continue;
             }
             self.next += 1;
@@ -139,12 +141,16 @@ impl Share {
                 size: None,
                 skipped: 0,
                 due: None,
+                watched,
             });
         }
     }
 
     fn hear(&mut self, id: u64) -> Vec<Asked> {
         let mut asked = Vec::new();
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
+            client.catch_up();
+        }
         for _ in 0..TURN {
             let Some(client) = self.clients.iter().find(|client| client.id == id) else {
                 break;
@@ -277,16 +283,21 @@ impl Share {
         }
     }
 
-    /// Reads from the writer only while the guest takes what it writes. That it has gone is noticed all the same.
-    pub(super) fn hold(&self, held: bool, epoll: &Epoll) {
-        for client in &self.clients {
-            let flags = match held && self.seats.writer() == Some(client.id) {
-                true => EpollFlags::empty(),
-                false => EpollFlags::EPOLLIN,
-            };
-            let mut interest = EpollEvent::new(flags, client.id);
-            // Cannot fail for a socket that is watched.
-            let _ = epoll.modify(&client.socket, &mut interest);
+    /// Reads from the writer only while the guest takes what it writes, which `held` denies; that it has gone is noticed all
+    /// the same. One that fell behind is told so when it has room, not only with what the guest says next.
+    pub(super) fn watch(&mut self, held: bool, epoll: &Epoll) {
+        for client in &mut self.clients {
+            let mut wanted = EpollFlags::empty();
+            wanted.set(
+                EpollFlags::EPOLLIN,
+                !held || self.seats.writer() != Some(client.id),
+            );
+            wanted.set(EpollFlags::EPOLLOUT, client.is_behind());
+            if wanted != client.watched {
+                client.watched = wanted;
+                // Cannot fail for a socket that is watched.
+                let _ = epoll.modify(&client.socket, &mut EpollEvent::new(wanted, client.id));
+            }
         }
     }
 }
@@ -304,6 +315,10 @@ impl Client {
         if self.skipped > 0 || tell(&self.socket, packet).is_err() {
             self.skipped += packet.len() as u64 - 1;
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.skipped > 0 || self.due.is_some()
     }
 
     /// Sends what found no room before.
