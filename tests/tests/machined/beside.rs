@@ -46,6 +46,12 @@ const DIFFERENCES: &[Difference] = &[
         reason: "the tree has no bus for users",
     },
     Difference {
+        check: "systemd-run -M --pty",
+        hosts: &[Os::Bookworm],
+        works: Works::Neither,
+        reason: "systemd-run 252 looks for the container's terminal among the host's",
+    },
+    Difference {
         check: "machinectl bind",
         hosts: &Os::DEBIAN,
         works: Works::Neither,
@@ -80,6 +86,7 @@ sys.exit(0 if found else 1)
 
 /// What all scripts may use.
 const FUNCTIONS: &str = r#"
+known() { machinectl show --value --property=$1 $m; }
 wait_for() { for turn in $(seq 150); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done; echo "waited in vain: $*"; return 1; }
 state() { systemctl show -P ActiveState $u; }
 active() { [ $(state) = active ]; }
@@ -87,7 +94,7 @@ gone() { [ $(state) = inactive ] && ! machinectl show $m; }
 ended() { wait_for gone; }
 running() { [ "$(systemctl -M $m is-system-running)" = running ]; }
 up() { wait_for running; }
-changed() { now=$(machinectl show -P Leader $m) && [ "$now" ] && [ "$now" != $1 ]; }
+changed() { now=$(known Leader) && [ "$now" ] && [ "$now" != $1 ]; }
 another() { wait_for changed $1; }
 again() { systemctl start $u && up; }
 "#;
@@ -130,7 +137,7 @@ fn both(host: &Host) -> Result<()> {
         registered(host, machine)?;
         // An address that both have, without anything that assigns one.
         host.sh(&format!(
-            "{FUNCTIONS} m={machine}; up && nsenter -n -t $(machinectl show -P Leader $m) ip address add 10.99.0.1/32 dev lo"
+            "{FUNCTIONS} m={machine}; up && nsenter -n -t $(known Leader) ip address add 10.99.0.1/32 dev lo"
         ))?
         .ok()?;
     }

@@ -38,7 +38,7 @@ pub(super) const RUNNING: &[Check] = &[
     ),
     (
         "machinectl show: Id is the guest's machine id",
-        "[ $(machinectl show -P Id $m | tr -d -) = $(systemctl -M $m show-environment >/dev/null; cat /proc/$(machinectl show -P Leader $m)/root/etc/machine-id) ]",
+        "[ $(known Id | tr -d -) = $(systemctl -M $m show-environment >/dev/null; cat /proc/$(known Leader)/root/etc/machine-id) ]",
     ),
     (
         "machinectl image-status",
@@ -135,13 +135,13 @@ pub(super) const RUNNING: &[Check] = &[
     ),
     (
         "ps: machine",
-        "ps -o machine= -p $(machinectl show -P Leader $m) | grep -x $m",
+        "ps -o machine= -p $(known Leader) | grep -x $m",
     ),
     ("getent hosts", "getent hosts $m | grep 10.99.0.1"),
     (
         "user names of ids",
         "busctl call org.freedesktop.machine1 /org/freedesktop/machine1 org.freedesktop.machine1.Manager MapFromMachineUser su $m 0 >$tmp/mapped; \
-         grep -xF \"u $(awk '{ print $2 }' /proc/$(machinectl show -P Leader $m)/uid_map)\" $tmp/mapped",
+         grep -xF \"u $(awk '{ print $2 }' /proc/$(known Leader)/uid_map)\" $tmp/mapped",
     ),
     (
         "machinectl copy-to: file",
@@ -184,11 +184,11 @@ pub(super) const RUNNING: &[Check] = &[
 pub(super) const ENDING: &[Check] = &[
     (
         "machinectl reboot",
-        "old=$(machinectl show -P Leader $m); machinectl reboot $m; another $old && active && up",
+        "old=$(known Leader); machinectl reboot $m; another $old && active && up",
     ),
     (
         "systemctl -M reboot",
-        "old=$(machinectl show -P Leader $m); systemctl -M $m reboot; another $old && active && up",
+        "old=$(known Leader); systemctl -M $m reboot; another $old && active && up",
     ),
     (
         "machinectl poweroff",
@@ -205,12 +205,12 @@ pub(super) const ENDING: &[Check] = &[
     ("machinectl stop", "machinectl stop $m; ended && again"),
     (
         "systemctl restart",
-        "old=$(machinectl show -P Leader $m); systemctl restart $u; another $old && up",
+        "old=$(known Leader); systemctl restart $u; another $old && up",
     ),
     ("systemctl stop", "systemctl stop $u; ended"),
     (
         "machinectl start",
-        "machinectl start $m && up && machinectl show -P Unit $m | grep -xF $u && exit; \
+        "machinectl start $m && up && known Unit | grep -xF $u && exit; \
          systemctl stop systemd-nspawn@$m; systemctl reset-failed $u; systemctl start $u; exit 1",
     ),
     (

@@ -49,13 +49,13 @@ sort $dir/troubles | uniq -c; cat $dir/failures
 
 /// Prints the console lines that are missing.
 const COMPLETE: &str = r#"
-import json, subprocess, sys
+import subprocess, sys
 said = {}
 fields = "--output-fields=MESSAGE,_SYSTEMD_INVOCATION_ID"
-lines = subprocess.run(["journalctl", "--boot", "--no-pager", "--output=json", fields, "--unit=skep@fault-*"], stdout=subprocess.PIPE, check=True).stdout
-for line in lines.splitlines():
-    entry = json.loads(line)
-    said.setdefault(entry.get("_SYSTEMD_INVOCATION_ID"), []).append(entry.get("MESSAGE"))
+entries = subprocess.run(["journalctl", "--boot", "--no-pager", "--output=export", fields, "--unit=skep@fault-*"], stdout=subprocess.PIPE, check=True).stdout
+for entry in entries.decode(errors="replace").split("\n\n"):
+    entry = dict(line.split("=", 1) for line in entry.split("\n") if "=" in line)
+    said.setdefault(entry.get("_SYSTEMD_INVOCATION_ID"), []).append(entry.get("MESSAGE", ""))
 turns = open(sys.argv[1]).read().split()
 for turn in turns:
     console = said.get(turn, [])
