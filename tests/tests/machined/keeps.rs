@@ -57,7 +57,7 @@ pub(super) fn supervisor(host: &Host) -> Result<()> {
         Ok((said.stdout() == "deactivating").then_some(()))
     })?;
     let status = guest.property("StatusText")?;
-    ensure!(status == "Shutting down", "{status}");
+    ensure!(status.starts_with("Shutting down (asked)"), "{status}");
     let signals_supervisor = host
         .sh("[ $(systemctl --version | awk '{ print $2; exit }' | cut -d. -f1 | tr -dc 0-9) -ge 258 ]")?
         .ok()
