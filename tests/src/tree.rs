@@ -28,7 +28,7 @@ const BASE: &str = "iproute2,procps";
 const SYSTEMD: &str = "systemd,systemd-sysv,dbus,libpam-systemd";
 
 /// What a host has on top: tools of administrators, of tests and of the programs we are compared with.
-const HOST: &str = "systemd-container,util-linux,e2fsprogs,bubblewrap,busybox-static,kmod,nftables,less,strace,openssl,tzdata,squashfs-tools,erofs-utils,fdisk,python3-minimal";
+const HOST: &str = "systemd-container,libnss-mymachines,util-linux,e2fsprogs,bubblewrap,busybox-static,kmod,nftables,less,strace,openssl,tzdata,squashfs-tools,erofs-utils,fdisk,python3-minimal";
 
 /// On the newest host: the tools of both stores, and a real init of Guix.
 const STORES: &str = "guix,shepherd,nix-bin,patchelf";
