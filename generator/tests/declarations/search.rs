@@ -387,3 +387,29 @@ fn merged_lines() {
     assert_eq!(merged(root.path(), "off"), Some(Ok(Vec::new())));
     assert_eq!(merged(root.path(), "none"), None);
 }
+
+#[test]
+fn nothing_beside_or_inside_a_tree_is_read() {
+    let root = Root::new();
+    for directory in [
+        "/var/lib/machines",
+        "/var/lib/machines/web",
+        "/var/lib/machines/web/etc/skep",
+    ] {
+        for name in ["web.container", "web.nspawn", "web.container.d/10.conf"] {
+            root.put(
+                &format!("{directory}/{name}"),
+                "[Container]\nHostname=stolen\n",
+            );
+        }
+    }
+    assert_eq!(root.load(), []);
+    root.put("/etc/skep/web.container", "[Container]\n");
+    let all = root.load();
+    let LoadState::Valid(wanted) = &named(&all, "web").state else {
+        panic!("{all:?}");
+    };
+    assert_eq!(wanted.spec.hostname, None);
+    root.put("/etc/systemd/nspawn/other.nspawn", "[Exec]\nBoot=yes\n");
+    assert_eq!(root.load().len(), 1);
+}

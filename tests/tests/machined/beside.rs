@@ -52,6 +52,12 @@ const DIFFERENCES: &[Difference] = &[
         reason: "systemd-run 252 looks for the container's terminal among the host's",
     },
     Difference {
+        check: "ps: machine",
+        hosts: &[Os::Sid],
+        works: Works::Neither,
+        reason: "machined 258 and later writes no link for a leader in a cgroup below its unit's",
+    },
+    Difference {
         check: "machinectl bind",
         hosts: &Os::DEBIAN,
         works: Works::Neither,
