@@ -61,16 +61,26 @@ impl Case {
 
     /// Writes its spec to the host.
     pub(crate) fn write(&self, host: &Host, name: &str) -> Result<()> {
+        host.write(&format!("/run/skep/run/{name}.json"), self.text(name)?)
+    }
+
+    /// Lines of a script that write its spec. An apply that comes before the launcher removes what seems to be left behind,
+    /// so many are written one by one, each just before it is run.
+    pub(crate) fn writes(&self, name: &str) -> Result<String> {
+        let text = self.text(name)?;
+        Ok(format!(
+            "cat >/run/skep/run/{name}.json <<'END'\n{text}\nEND\n"
+        ))
+    }
+
+    fn text(&self, name: &str) -> Result<String> {
         let file = SpecFile {
             version: VERSION,
             name: name.to_owned(),
             id: "0".to_owned(),
             content: Content::Boot(Box::new(self.spec.clone())),
         };
-        host.write(
-            &format!("/run/skep/run/{name}.json"),
-            serde_json::to_vec(&file).context("spec")?,
-        )
+        serde_json::to_string(&file).context("spec")
     }
 
     /// Runs it in a unit of its own, as `skep run` does.

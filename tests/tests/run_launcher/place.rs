@@ -46,7 +46,7 @@ pub(crate) fn subsets(host: &Host) -> Result<()> {
             }
         });
         let name = format!("trial-{subset}");
-        case.write(host, &name)?;
+        script.push_str(&case.writes(&name)?);
         let want: String = NAMES
             .map(|name| if own(name) { 'n' } else { 's' })
             .into_iter()
@@ -65,7 +65,9 @@ pub(crate) fn subsets(host: &Host) -> Result<()> {
     }
     script.push_str("echo done");
     // What is shared by all: the same as the caller's, which is in the host's.
-    prints(host, &script, "done")
+    // Longer than an argument may be.
+    host.write("/run/trials", &script)?;
+    prints(host, ". /run/trials; rm /run/trials", "done")
 }
 
 pub(crate) fn root(host: &Host) -> Result<()> {
