@@ -1,15 +1,20 @@
 //! How far a container is confined, by its profile, and what still works in there.
 
+#[path = "harden/ablation.rs"]
+mod ablation;
+#[path = "harden/masks.rs"]
+mod masks;
 #[path = "harden/nesting.rs"]
 mod nesting;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::{Guest, prints, sh, started},
     host::{Host, Os},
     trial,
+    wait::wait_until,
 };
 
 /// Exposure of a unit, by systemd's own measure, that must not be exceeded. nspawn's is 9.5.
@@ -21,7 +26,10 @@ type Test = fn(&Host) -> Result<()>;
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
         ("unit_exposure", exposure),
+        ("kept_capabilities", ablation::capabilities),
+        ("masks_of_all_peers", masks::hidden),
         ("profile_strict", strict),
+        ("profile_strict_other_inits", strict_other_inits),
         ("profile_privileged", privileged),
         ("user_namespaces", user_namespaces),
         ("key_system_call_architectures", architectures),
@@ -85,6 +93,29 @@ fn strict(host: &Host) -> Result<()> {
             )?;
             ensure!(said == "refused", "{tree}: {refused}: {said}");
         }
+        guest.finish().with_context(|| tree.to_owned())?;
+    }
+    Ok(())
+}
+
+/// Says `runs` when cron does.
+const RUNS: &str = "grep -qx cron /proc/[0-9]*/comm 2>/dev/null && echo runs || echo not yet";
+
+/// An init of another kind boots, its service runs, and it stops in order.
+fn strict_other_inits(host: &Host) -> Result<()> {
+    for tree in ["sysvinit", "openrc", "runit", "s6", "shepherd"] {
+        let text = format!("[Container]\nRoot=/var/lib/machines/{tree}\nProfile=strict\n");
+        let guest = started(host, &format!("strict-{tree}"), &text)?;
+        wait_until(Duration::from_secs(30), "cron", || {
+            Ok((sh(&guest, RUNS)? == "runs").then_some(()))
+        })
+        .with_context(|| tree.to_owned())?;
+        prints(
+            &guest,
+            "grep -h ^CapBnd /proc/1/status; mount -t tmpfs x /mnt 2>/dev/null || echo refused; \
+             su nobody -s /bin/sh -c 'id -un'",
+            "CapBnd:\t00000000804405fb\nrefused\nnobody",
+        )?;
         guest.finish().with_context(|| tree.to_owned())?;
     }
     Ok(())

@@ -20,7 +20,6 @@ pub(crate) const ALLOWED: &[Exception] = &[
     exception("cap-sys-admin", "over the container's own user namespace"),
     exception("cap-sys-ptrace", "over the container's own processes"),
     exception("cap-mknod", "the kernel makes no device node for it"),
-    exception("cap-lease", "on files of the container's own"),
     exception("user-namespace", "sandboxes of services in the guest"),
     exception("mount-namespace", "sandboxes of services in the guest"),
     exception("set-namespace", "only namespaces that it owns"),
