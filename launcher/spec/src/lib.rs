@@ -351,6 +351,10 @@ pub const KEPT: [&str; 19] = [
 /// Kept beside [`KEPT`] with a network of the container's own; on the host's they would reach the host's links.
 pub const KEPT_PRIVATE_NETWORK: [&str; 3] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST"];
 
+/// Kept beside [`KEPT`] by a container that runs containers itself: without effect in a user namespace, but Docker gives it
+/// to every container and fails when it cannot.
+pub const KEPT_NESTING: [&str; 1] = ["AUDIT_WRITE"];
+
 /// What a declaration changes of the system call filter, by the names of system calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
