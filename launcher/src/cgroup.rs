@@ -98,7 +98,16 @@ pub fn prepare(host: &HostFacts, owner: u32) -> Result<Payload, StepError> {
             payload.join(file)
         };
         chown(&path, Some(owner), Some(owner))
-            .at("give cgroup to the container:", path.display())?;
+            .at("give cgroup to the container:", path.display())
+            .map_err(|err| {
+                if err.is(Errno::EINVAL) {
+                    err.cure(
+                        "these ids do not exist here: in a container set PrivateUsers=identity",
+                    )
+                } else {
+                    err
+                }
+            })?;
     }
     enable_controllers(&unit)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

@@ -12,7 +12,8 @@
 
 use nix::errno::Errno;
 use skep_spec::{
-    Architecture, CAPABILITIES, ContainerSpec, KEPT, KEPT_PRIVATE_NETWORK, Network, Profile, Users,
+    Architecture, CAPABILITIES, ContainerSpec, KEPT, KEPT_NESTING, KEPT_PRIVATE_NETWORK, Network,
+    Profile, Users,
 };
 
 use crate::declaration::value::syscalls::group;
@@ -107,6 +108,7 @@ fn bounding_set(spec: &ContainerSpec) -> u64 {
         privileged
             || KEPT.contains(&name)
             || network && KEPT_PRIVATE_NETWORK.contains(&name)
+            || spec.confinement.nesting && KEPT_NESTING.contains(&name)
             || spec.privileges.kept.iter().any(|kept| kept == name)
     };
     let names = CAPABILITIES.iter().enumerate();

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use skep_spec::{
-    CAPABILITIES, Confinement, ContainerSpec, KEPT, KEPT_PRIVATE_NETWORK, Network, Profile,
-    SystemCalls, Users,
+    CAPABILITIES, Confinement, ContainerSpec, KEPT, KEPT_NESTING, KEPT_PRIVATE_NETWORK, Network,
+    Profile, SystemCalls, Users,
 };
 
 use crate::sys::caps::CapSet;
@@ -110,6 +110,7 @@ fn capabilities(spec: &ContainerSpec) -> CapSet {
         Profile::Default => {
             KEPT.contains(&name)
                 || spec.network == Network::Private && KEPT_PRIVATE_NETWORK.contains(&name)
+                || spec.confinement.nesting && KEPT_NESTING.contains(&name)
         }
         Profile::Strict => KEPT_STRICT.contains(&name),
         Profile::Privileged => spec.users == Users::Host || !OF_THE_MACHINE.contains(&name),
@@ -175,6 +176,11 @@ mod tests {
         spec.confinement.profile = Profile::Strict;
         let strict = capabilities(&spec);
         assert_eq!(strict.0 & !default.0, 0);
+        spec.confinement.profile = Profile::Default;
+        spec.confinement.nesting = true;
+        let more = names(CapSet(capabilities(&spec).0 & !default.0));
+        assert_eq!(more, KEPT_NESTING);
+        spec.confinement.nesting = false;
         assert!(!names(strict).contains(&"SYS_ADMIN"));
         spec.confinement.profile = Profile::Privileged;
         let privileged = names(capabilities(&spec));

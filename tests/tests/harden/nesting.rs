@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use skep_tests::{
-    guest::{sh, started},
+    guest::{prints, sh, started},
     host::Host,
 };
 
@@ -28,6 +28,9 @@ fn runs(host: &Host) -> Result<()> {
     let guest = started(host, "nesting", &format!("{SCOPE}Nesting=yes\n"))?;
     let said = sh(&guest, RUN)?;
     ensure!(said == "1 in 0", "{said}");
+    // Docker gives it to each of its containers, and fails when it cannot.
+    let audit_write = "capsh --has-b=cap_audit_write && echo kept || echo missing";
+    prints(&guest, audit_write, "kept")?;
     // An unprivileged user of the container does not get behind the masks.
     let said = sh(
         &guest,
@@ -41,5 +44,6 @@ fn runs(host: &Host) -> Result<()> {
     let guest = started(host, "nesting", SCOPE)?;
     let said = sh(&guest, RUN)?;
     ensure!(said != "1 in 0", "podman runs without Nesting=");
+    prints(&guest, &format!("{audit_write} 2>/dev/null"), "missing")?;
     guest.finish()
 }
