@@ -88,7 +88,9 @@ impl<'a> Console<'a> {
     }
 
     /// Takes what the guest has written, and says whether there may be more: a guest that writes without end must not
-    /// keep its supervisor from all else. EIO: no process has the terminal open just now.
+    /// keep its supervisor from all else. EIO: no process has the terminal open just now. The buffer must not become a part
+    /// of the frame in which the supervisor waits.
+    #[inline(never)]
     pub fn read(&mut self) -> bool {
         let mut packet = [OUTPUT; 1 + CHUNK];
         for _ in 0..READS {
@@ -152,6 +154,14 @@ impl<'a> Console<'a> {
             }
         }
         share.watch(!self.input.is_empty(), epoll);
+    }
+
+    /// Gives back memory that nothing needs just now.
+    pub fn shrink(&mut self) {
+        self.cleaner.shrink();
+        self.journal.shrink();
+        self.tail.shrink();
+        self.input.shrink_to_fit();
     }
 
     /// Takes the last words of a guest that has ended, and tells those who are attached why.

@@ -13,7 +13,7 @@ use nix::sys::stat::fstat;
 
 use super::{retry, set_nonblocking, stream};
 use crate::step::{At, StepError};
-use crate::sys::heap;
+use crate::sys::memory;
 
 /// How long the last words wait for the journal.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
@@ -87,7 +87,7 @@ impl<'a> Journal<'a> {
         }
         if self.backlog.capacity() > BACKLOG_KEPT {
             self.backlog = Vec::new();
-            heap::trim();
+            memory::release();
         }
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost);
@@ -96,6 +96,11 @@ impl<'a> Journal<'a> {
             ));
             self.write();
         }
+    }
+
+    /// Gives back the room for lines that were taken.
+    pub(super) fn shrink(&mut self) {
+        self.backlog.shrink_to_fit();
     }
 
     /// The last words of a guest that has ended often say why, so a busy journal gets some time for them.
