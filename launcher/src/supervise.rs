@@ -131,7 +131,7 @@ pub fn supervise(
         addresses: addresses.and_then(|socket| Addresses::of(socket).ok()),
         look_at: Some(Instant::now()),
     };
-    let mut console = Console::new(running.console.as_fd(), &plan.name)?;
+    let mut console = Console::new(running.console.as_fd(), &plan.name, &plan.identifier)?;
     let epoll = watch(running, signals, &console)?;
     supervisor.watch_addresses(&epoll);
     supervisor.started();

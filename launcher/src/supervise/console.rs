@@ -51,13 +51,17 @@ pub struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    /// Reads from `master`, writes to standard output, for the container `name`.
-    pub fn new(master: BorrowedFd<'a>, name: &'a str) -> Result<Console<'a>, StepError> {
+    /// Reads from `master`, writes to standard output, for the container `name`, whose lines are called `identifier`.
+    pub fn new(
+        master: BorrowedFd<'a>,
+        name: &'a str,
+        identifier: &'a str,
+    ) -> Result<Console<'a>, StepError> {
         set_nonblocking(master).at("set up", "console")?;
         Ok(Console {
             master,
             cleaner: Cleaner::default(),
-            journal: Journal::open(name)?,
+            journal: Journal::open(name, identifier)?,
             tail: Tail::default(),
             share: None,
             input: Vec::new(),

@@ -25,20 +25,22 @@ const BACKLOG_KEPT: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Journal<'a> {
     output: std::io::Stdout,
-    /// The container, for a new stream.
+    /// The container and what its lines are called, for a new stream.
     name: &'a str,
+    identifier: &'a str,
     reopened: bool,
     backlog: Vec<u8>,
     lost: usize,
 }
 
 impl<'a> Journal<'a> {
-    pub(super) fn open(name: &'a str) -> Result<Journal<'a>, StepError> {
+    pub(super) fn open(name: &'a str, identifier: &'a str) -> Result<Journal<'a>, StepError> {
         let output = std::io::stdout();
         set_nonblocking(output.as_fd()).at("set up", "standard output")?;
         Ok(Journal {
             output,
             name,
+            identifier,
             reopened: false,
             backlog: Vec::new(),
             lost: 0,
@@ -53,7 +55,7 @@ impl<'a> Journal<'a> {
 
     /// Opens it anew, after it has closed its end.
     pub(super) fn renew(&mut self) -> bool {
-        let renewed = stream::reopen(self.name);
+        let renewed = stream::reopen(self.name, self.identifier);
         self.reopened |= renewed;
         renewed
     }
