@@ -6,6 +6,8 @@ mod donts;
 mod environment;
 #[path = "interface/execution.rs"]
 mod execution;
+#[path = "interface/integration.rs"]
+mod integration;
 #[path = "interface/services.rs"]
 mod services;
 #[path = "interface/shared.rs"]
@@ -50,7 +52,14 @@ fn main() -> ExitCode {
             judged.and(concluded)
         })
     });
-    trial::main(trials.collect())
+    let values: &[(&str, fn(&Host) -> Result<()>)] = &[
+        ("every_resolv_conf", integration::resolv_conf),
+        ("every_link_journal", integration::link_journal),
+    ];
+    let values = values
+        .iter()
+        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
+    trial::main(trials.chain(values).collect())
 }
 
 /// Does `work` while the tree has no machine id; another test may have booted it and left one.

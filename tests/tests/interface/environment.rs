@@ -7,7 +7,7 @@ use skep_tests::{
     interface::Sheet,
 };
 
-use super::{DEBIAN, settled, without_machine_id};
+use super::{DEBIAN, integration::QUICK, settled, without_machine_id};
 
 /// A variable of PID 1.
 fn variable(name: &str) -> String {
@@ -208,10 +208,15 @@ fn timezone(host: &Host, sheet: &mut Sheet) -> Result<()> {
 fn timezone_of(host: &Host, sheet: &mut Sheet) -> Result<()> {
     let tree = "cd /var/lib/machines/debian-13; stat -c '%N %Z' etc/localtime | sha256sum";
     let before = host.sh(tree)?.ok()?;
-    let text = DEBIAN.replace("Ephemeral=yes\n", "");
+    let own = host
+        .sh("readlink /var/lib/machines/debian-13/etc/localtime")?
+        .ok()?;
+    let text = QUICK.replace("Ephemeral=yes\n", "");
     for (value, want) in [
         ("symlink", "../usr/share/zoneinfo/Asia/Tokyo\n+0900"),
+        ("auto", "../usr/share/zoneinfo/Asia/Tokyo\n+0900"),
         ("bind", "+0900"),
+        ("off", &*format!("{own}\n+0000")),
     ] {
         let guest = started(host, "ci-zone", &format!("{text}Timezone={value}\n"))?;
         let script = "readlink /etc/localtime || echo; date +%z";
