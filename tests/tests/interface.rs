@@ -32,6 +32,9 @@ const FIRST: &str = "[Container]\nRoot=/var/lib/machines/busybox\nEphemeral=yes\
      Parameters=-c \"uname -n >/run/found; grep -c ' /proc .* - proc ' /proc/self/mountinfo >>/run/found; \
      grep -c ' /sys .*ro,.* sysfs ' /proc/self/mountinfo >>/run/found; trap 'exit 0' TERM; while :; do sleep 0.1; done\"\n";
 
+/// One that is no check of the document.
+type Plain = fn(&Host) -> Result<()>;
+
 /// A test on one host.
 type Test = fn(&Host, &mut Sheet) -> Result<()>;
 
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
             judged.and(concluded)
         })
     });
-    let values: &[(&str, fn(&Host) -> Result<()>)] = &[
+    let values: &[(&str, Plain)] = &[
         ("every_resolv_conf", integration::resolv_conf),
         ("every_link_journal", integration::link_journal),
     ];
