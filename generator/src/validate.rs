@@ -73,6 +73,7 @@ pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
     let properties = properties::read(&mut reader);
     let mut boot = container::read(&mut reader);
     boot.spec.credentials = integration::credentials(&properties);
+    boot.spec.identifier = integration::identifier(&properties);
     let wanted_by = wanted_by(&mut reader);
     instances(&mut reader);
     let place = |key: &str, origin: Origin| Problem {

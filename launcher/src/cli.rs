@@ -253,7 +253,7 @@ fn boot_once(
         file,
         host,
         tree,
-        plan,
+        mut plan,
         locks,
         kept,
     } = prepared;
@@ -270,6 +270,8 @@ fn boot_once(
             let leader = running.leader.pid.as_raw();
             let mut publisher = Publisher::new(&plan, &file.id, leader, begun)?;
             publisher.export(running.export.as_fd());
+            // The next boot plans anew, and until then they would only take memory.
+            drop((file, host, std::mem::take(&mut plan.mounts)));
             supervise(&plan, &mut running, signals, publisher)?
         }
     };

@@ -51,6 +51,8 @@ pub struct LaunchPlan {
     pub mounts: Vec<MountOp>,
     /// Machine id, 32 hex digits.
     pub machine_id: String,
+    /// What its lines are called in the journal.
+    pub identifier: String,
     /// Host name inside.
     pub hostname: String,
     /// The first process.
@@ -113,6 +115,7 @@ pub fn plan_launch(
             None => mounts::plan_mounts(spec, &ids, host, tree, &machine_id, &adaptation),
         },
         machine_id: machine_id.clone(),
+        identifier: spec.identifier.clone().unwrap_or_else(|| name.to_owned()),
         hostname: spec
             .hostname
             .clone()

@@ -218,7 +218,9 @@ impl Registration {
     }
 }
 
-/// Reads what is there; true at the end of the stream.
+/// Reads what is there; true at the end of the stream. The buffer must not become a part of the frame in which the
+/// supervisor waits.
+#[inline(never)]
 fn fill(stream: &mut UnixStream, received: &mut Vec<u8>) -> bool {
     let mut bytes = [0; 4096];
     while received.len() < LIMIT {

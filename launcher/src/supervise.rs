@@ -40,7 +40,7 @@ use crate::supervise::notify::Told;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::{End, Event, Goal, Machine, Manners, Outcome, Reaction};
-use crate::sys::heap;
+use crate::sys::memory;
 use crate::sys::pidfd::send_signal;
 
 const SIGNALS: u64 = 0;
@@ -57,6 +57,10 @@ const STATUS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two looks at the container's addresses, which its root may change all the time.
 const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// After so long without an event, what the last ones took of memory is given back. Longer than a look at the addresses is put
+/// off.
+const REST: Duration = Duration::from_secs(2);
 
 /// How a boot ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,23 +131,30 @@ pub fn supervise(
         addresses: addresses.and_then(|socket| Addresses::of(socket).ok()),
         look_at: Some(Instant::now()),
     };
-    let mut console = Console::new(running.console.as_fd(), &plan.name)?;
+    let mut console = Console::new(running.console.as_fd(), &plan.name, &plan.identifier)?;
     let epoll = watch(running, signals, &console)?;
     supervisor.watch_addresses(&epoll);
     supervisor.started();
     console.listen(&console_path(&plan.name), &epoll);
     supervisor.register(&epoll);
     // What made the plan is gone; this process stays.
-    heap::trim();
+    memory::release();
+    let mut release_at = Some(Instant::now() + REST);
     // The console is edge-triggered: what one turn leaves is remembered here.
     let mut unread = false;
     let mut events = [EpollEvent::empty(); 8];
     while supervisor.outcome.is_none() {
-        let timeout = supervisor.timeout(unread, console.again());
+        let timeout = supervisor.timeout(unread, console.again(), release_at);
         let ready = match epoll.wait(&mut events, timeout) {
             Err(Errno::EINTR) => 0,
             other => other.at("wait for", "events")?,
         };
+        if ready > 0 {
+            release_at = Some(Instant::now() + REST);
+        } else if release_at.take_if(|at| *at <= Instant::now()).is_some() {
+            console.shrink();
+            memory::release();
+        }
         for event in &events[..ready] {
             // A stop that comes with the end of a boot is left in the descriptor: a reboot must find it.
             if supervisor.outcome.is_some() {
@@ -287,7 +298,12 @@ impl Supervisor<'_> {
         }
     }
 
-    fn timeout(&self, unread: bool, console: Option<Duration>) -> EpollTimeout {
+    fn timeout(
+        &self,
+        unread: bool,
+        console: Option<Duration>,
+        release: Option<Instant>,
+    ) -> EpollTimeout {
         if unread {
             return EpollTimeout::ZERO;
         }
@@ -295,6 +311,7 @@ impl Supervisor<'_> {
         let left = at
             .into_iter()
             .chain(self.look_at)
+            .chain(release)
             .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         match left.chain(console).min() {
             None => EpollTimeout::NONE,

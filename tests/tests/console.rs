@@ -4,6 +4,8 @@
 mod escapes;
 #[path = "console/held.rs"]
 mod held;
+#[path = "console/journal.rs"]
+mod journal;
 #[path = "console/login.rs"]
 mod login;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ("console_machinectl", login::machinectl),
         ("console_holds_nobody", held::by_clients),
         ("console_frozen", held::by_freezing),
+        ("console_outlives_journal", journal::stopped),
         ("console_escapes", escapes::everywhere),
     ];
     let trials = tests

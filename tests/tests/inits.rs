@@ -1,6 +1,8 @@
 //! Guests of every common init: ready, rebooted from both sides, stopped at any moment, ended from inside; and programs
 //! that are no init.
 
+#[path = "inits/overrides.rs"]
+mod overrides;
 #[path = "inits/programs.rs"]
 mod programs;
 #[path = "inits/reboot.rs"]
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
     trials.extend(each("every_init_lives", |host| lives(host, ROWS)));
     trials.extend(each("every_init_stops", |host| stops::all(host, ROWS)));
     trials.extend(each("reboots_in_place", reboot::in_place));
+    trials.extend(each("declared_overrides_init", overrides::count));
     trials.extend(each("programs_are_services", programs::are_services));
     trials.extend(each("programs_run_as_second", programs::as_second));
     let has_dinit = Tree::named("dinit").is_some_and(Tree::can_be_built);

@@ -6,6 +6,8 @@ mod donts;
 mod environment;
 #[path = "interface/execution.rs"]
 mod execution;
+#[path = "interface/integration.rs"]
+mod integration;
 #[path = "interface/services.rs"]
 mod services;
 #[path = "interface/shared.rs"]
@@ -30,6 +32,9 @@ const FIRST: &str = "[Container]\nRoot=/var/lib/machines/busybox\nEphemeral=yes\
      Parameters=-c \"uname -n >/run/found; grep -c ' /proc .* - proc ' /proc/self/mountinfo >>/run/found; \
      grep -c ' /sys .*ro,.* sysfs ' /proc/self/mountinfo >>/run/found; trap 'exit 0' TERM; while :; do sleep 0.1; done\"\n";
 
+/// One that is no check of the document.
+type Plain = fn(&Host) -> Result<()>;
+
 /// A test on one host.
 type Test = fn(&Host, &mut Sheet) -> Result<()>;
 
@@ -50,7 +55,14 @@ fn main() -> ExitCode {
             judged.and(concluded)
         })
     });
-    trial::main(trials.collect())
+    let values: &[(&str, Plain)] = &[
+        ("every_resolv_conf", integration::resolv_conf),
+        ("every_link_journal", integration::link_journal),
+    ];
+    let values = values
+        .iter()
+        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
+    trial::main(trials.chain(values).collect())
 }
 
 /// Does `work` while the tree has no machine id; another test may have booted it and left one.

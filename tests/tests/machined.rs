@@ -30,6 +30,7 @@ type Test = fn(&Host) -> Result<()>;
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
         ("registers", registers),
+        ("binds", binds),
         ("beside_nspawn", beside::nspawn),
         ("faults", faults::survived),
         ("is_a_supervisor", keeps::supervisor),
@@ -110,6 +111,30 @@ fn registers(host: &Host) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the manual says of `machinectl bind`: it needs shared users, and a systemd that can mount without nspawn's help.
+fn binds(host: &Host) -> Result<()> {
+    host.sh("mkdir -p /run/mach-bind && echo found >/run/mach-bind/file")?
+        .ok()?;
+    for (users, works) in [
+        ("pick", false),
+        ("identity", host.os() != Os::Bookworm),
+        ("no", host.os() != Os::Bookworm),
+    ] {
+        let text = format!(
+            "[Container]\nRoot=/var/lib/machines/busybox\nEphemeral=yes\nPrivateUsers={users}\n"
+        );
+        let guest = started(host, "mach-bind", &text)?;
+        let bound = host.sh("machinectl bind --mkdir mach-bind /run/mach-bind /tmp/bound")?;
+        let seen = guest.exec(&["cat", "/tmp/bound/file"])?;
+        ensure!(
+            (bound.status() == 0) == works && (seen.stdout() == "found") == works,
+            "PrivateUsers={users}: {bound:?}, {seen:?}"
+        );
+        guest.finish()?;
+    }
+    host.exec(["rm", "-r", "/run/mach-bind"])?.ok().map(drop)
 }
 
 /// A host without machined boots containers as fast, and says nothing about it.

@@ -1,5 +1,8 @@
 //! What people are told about a container: `systemctl status`, `skep status` and `skep list`.
 
+#[path = "status/flood.rs"]
+mod flood;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -21,7 +24,12 @@ const SEEN: Duration = Duration::from_secs(10);
 type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
-    let tests: &[(&str, Test)] = &[("a_life", life), ("ends", ends), ("many", many)];
+    let tests: &[(&str, Test)] = &[
+        ("a_life", life),
+        ("ends", ends),
+        ("many", many),
+        ("many_addresses", flood::bounded),
+    ];
     let trials = tests
         .iter()
         .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));

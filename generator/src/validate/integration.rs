@@ -116,6 +116,18 @@ pub(super) fn credentials(properties: &[Property]) -> Vec<String> {
     names
 }
 
+/// What the unit's lines are called in the journal, when it is not the container's name.
+pub(super) fn identifier(properties: &[Property]) -> Option<String> {
+    let found = properties
+        .iter()
+        .rev()
+        .find(|property| property.name == "SyslogIdentifier")?;
+    match &found.value {
+        Value::Str(text) if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -116,6 +116,9 @@ pub struct ContainerSpec {
     pub shared: Vec<Namespace>,
     /// Names, or patterns of names, of the credentials that `[Service]` gives the unit.
     pub credentials: Vec<String>,
+    /// `SyslogIdentifier=` of `[Service]`, for a stream to the journal that replaces a lost one; the container's name when
+    /// absent.
+    pub identifier: Option<String>,
     /// `ResolvConf=`.
     pub resolv_conf: ResolvConf,
     /// `Timezone=`.
@@ -160,6 +163,7 @@ impl ContainerSpec {
             confinement: Confinement::default(),
             shared: Vec::new(),
             credentials: Vec::new(),
+            identifier: None,
             resolv_conf: ResolvConf::Auto,
             timezone: Timezone::Off,
             link_journal: LinkJournal::No,

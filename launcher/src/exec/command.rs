@@ -42,7 +42,7 @@ pub(super) fn run(
             Side::Parent(child) => {
                 set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
                 channel.refuse_orphan()?;
-                return init::run(child);
+                return init::run(child, &plan.limits);
             }
             Side::Child => {}
         }

@@ -93,7 +93,7 @@ fn become_init(plan: &LaunchPlan, channel: &Channel) -> Result<Infallible, StepE
             Side::Parent(child) => {
                 set_pdeathsig(Signal::SIGKILL).at("set", "parent death signal")?;
                 channel.refuse_orphan()?;
-                return init::run(child);
+                return init::run(child, &plan.limits);
             }
             Side::Child => {}
         }

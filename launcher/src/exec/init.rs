@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use skep_spec::FORWARDED;
 
+use crate::plan::security::Limits;
 use crate::step::{At, StepError};
 use crate::sys::caps::{CapSet, limit_bounding, limit_permitted};
 use crate::sys::clone::{Child, exit_now};
@@ -27,11 +28,12 @@ pub(super) fn block_signals() -> Result<(), StepError> {
 }
 
 /// Is the init until `command` ends.
-pub(super) fn run(command: Child) -> Result<Infallible, StepError> {
+pub(super) fn run(command: Child, limits: &Limits) -> Result<Infallible, StepError> {
     let pid = command.pid;
     // Without a PID namespace of its own, orphans would go to the supervisor.
     set_child_subreaper(true).at("become", "subreaper")?;
-    limit_bounding(KILL).at("limit", "capability bounding set")?;
+    // That of the container, though this process has no use for it: who enters the container later takes it over.
+    limit_bounding(limits.bounding).at("limit", "capability bounding set")?;
     limit_permitted(KILL).at("set", "capabilities")?;
     set_undumpable().at("protect", "this process")?;
     // Owned descriptors of this process are never dropped: it ends with exit_now.

@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 use skep_spec::{Namespace, Network};
 
 use crate::cgroup::Payload;
@@ -16,8 +17,12 @@ use crate::exec::{Stdio, builder, guest, idmap, root};
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
-use crate::sys::clone::{Child, Side, clone3, exit_now};
+use crate::sys::clone::{Child, Side, clone3, clone3_as, exit_now};
 use crate::tree::Tree;
+
+/// The builder's PID in the container: the first that the init starts gets 2, as on a machine. The kernel allows no
+/// `pid_max` below it.
+const BUILDER: Pid = Pid::from_raw(300);
 
 /// Runs the stage and ends the process.
 pub fn run(
@@ -137,7 +142,12 @@ fn build(
     if !namespaces.is_empty() {
         setns(guest.pidfd.as_fd(), namespaces).at("join namespaces of", "the container")?;
     }
-    let builder = match clone3(0, None).at("clone", "builder")? {
+    let builder = if plan.owns(Namespace::Pid) {
+        clone3_as(BUILDER)
+    } else {
+        clone3(0, None)
+    };
+    let builder = match builder.at("clone", "builder")? {
         Side::Child => match work() {
             Ok(()) => exit_now(0),
             Err(error) => fail(channel, error),

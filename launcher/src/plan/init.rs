@@ -95,3 +95,76 @@ impl fmt::Display for Init {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests_support::spec;
+    use crate::tree::services::{Runner, Services};
+
+    const KINDS: [InitKind; 11] = [
+        InitKind::Systemd,
+        InitKind::Busybox,
+        InitKind::Sysvinit,
+        InitKind::Openrc,
+        InitKind::Runit,
+        InitKind::S6,
+        InitKind::S6LinuxInit,
+        InitKind::Dinit,
+        InitKind::Shepherd,
+        InitKind::Own,
+        InitKind::Other,
+    ];
+
+    fn planned(spec: &ContainerSpec, kind: InitKind) -> Init {
+        let runner = match kind {
+            InitKind::Systemd => Runner::Systemd,
+            InitKind::Sysvinit => Runner::Sysv,
+            InitKind::Openrc => Runner::Openrc,
+            _ => Runner::Own,
+        };
+        let tree = TreeFacts {
+            init: ("/sbin/init".into(), kind),
+            init_version: None,
+            os: None,
+            machine_id: None,
+            services: Services {
+                runner,
+                ..Services::default()
+            },
+        };
+        let id = "0".repeat(32);
+        plan_init(spec, &HostFacts::default(), &tree, &id, |_| None)
+    }
+
+    fn says(init: &Init, entry: &str) -> bool {
+        init.environment.iter().any(|it| it == entry)
+    }
+
+    #[test]
+    fn what_is_declared_overrides_every_kind() {
+        let mut declared = spec();
+        declared.kill_signal = Some(10);
+        declared.reboot_signal = Some(12);
+        declared.manager = Some("oci".into());
+        for kind in KINDS {
+            for notify in [false, true] {
+                declared.notify_ready = Some(notify);
+                let init = planned(&declared, kind);
+                assert_eq!(init.shutdown, Ask::Signal(10), "{kind}");
+                assert_eq!(init.reboot, Some(Ask::Signal(12)), "{kind}");
+                assert_eq!(init.notify_ready, notify, "{kind}");
+                assert!(says(&init, "container=oci"), "{kind}");
+            }
+            let manager = match kind {
+                InitKind::Openrc => "container=lxc",
+                _ => "container=skep",
+            };
+            let init = planned(&spec(), kind);
+            assert_eq!(init.shutdown, kind.shutdown(), "{kind}");
+            assert_eq!(init.reboot, kind.reboot(), "{kind}");
+            assert_eq!(init.notify_ready, kind == InitKind::Systemd, "{kind}");
+            assert!(says(&init, manager), "{kind}");
+        }
+    }
+}

@@ -19,12 +19,16 @@ use skep_spec::ADDRESSES;
 /// Multicast groups of rtnetlink(7): changes of IPv4 and IPv6 addresses.
 const GROUPS: u32 = (libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR).cast_unsigned();
 
-/// Messages that are read at once, of 16 KiB at most.
+/// Messages that are read at once.
 const MESSAGES: usize = 512;
 
-/// Messages of the answer among them, each of about two hundred addresses: for the kernel the cost grows with the square
-/// of their number.
-const ANSWERS: usize = 16;
+/// Size of the largest message. What the kernel tells of addresses is a page or 8 KiB, whichever is less, unless the reader
+/// has room for more.
+const MESSAGE: usize = 8 << 10;
+
+/// Messages of the answer among them, each of about a hundred addresses: for the kernel the cost grows with the square of
+/// their number.
+const ANSWERS: usize = 32;
 
 /// Size of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -121,9 +125,11 @@ impl Addresses {
         }
     }
 
-    /// Feeds messages of the kernel to `take` until it has enough, there are no more, or it were too many.
+    /// Feeds messages of the kernel to `take` until it has enough, there are no more, or it were too many. The buffer must
+    /// not become a part of the frame in which the supervisor waits.
+    #[inline(never)]
     fn read(&self, mut take: impl FnMut(&[u8]) -> bool) {
-        let mut buffer = [0; 16 << 10];
+        let mut buffer = [0; MESSAGE];
         for _ in 0..MESSAGES {
             let mut slices = [IoSliceMut::new(&mut buffer)];
             let flags = MsgFlags::MSG_DONTWAIT;

@@ -51,13 +51,17 @@ pub struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    /// Reads from `master`, writes to standard output, for the container `name`.
-    pub fn new(master: BorrowedFd<'a>, name: &'a str) -> Result<Console<'a>, StepError> {
+    /// Reads from `master`, writes to standard output, for the container `name`, whose lines are called `identifier`.
+    pub fn new(
+        master: BorrowedFd<'a>,
+        name: &'a str,
+        identifier: &'a str,
+    ) -> Result<Console<'a>, StepError> {
         set_nonblocking(master).at("set up", "console")?;
         Ok(Console {
             master,
             cleaner: Cleaner::default(),
-            journal: Journal::open(name)?,
+            journal: Journal::open(name, identifier)?,
             tail: Tail::default(),
             share: None,
             input: Vec::new(),
@@ -88,7 +92,9 @@ impl<'a> Console<'a> {
     }
 
     /// Takes what the guest has written, and says whether there may be more: a guest that writes without end must not
-    /// keep its supervisor from all else. EIO: no process has the terminal open just now.
+    /// keep its supervisor from all else. EIO: no process has the terminal open just now. The buffer must not become a part
+    /// of the frame in which the supervisor waits.
+    #[inline(never)]
     pub fn read(&mut self) -> bool {
         let mut packet = [OUTPUT; 1 + CHUNK];
         for _ in 0..READS {
@@ -152,6 +158,14 @@ impl<'a> Console<'a> {
             }
         }
         share.watch(!self.input.is_empty(), epoll);
+    }
+
+    /// Gives back memory that nothing needs just now.
+    pub fn shrink(&mut self) {
+        self.cleaner.shrink();
+        self.journal.shrink();
+        self.tail.shrink();
+        self.input.shrink_to_fit();
     }
 
     /// Takes the last words of a guest that has ended, and tells those who are attached why.

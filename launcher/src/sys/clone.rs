@@ -34,6 +34,16 @@ pub enum Side {
 ///
 /// The caller must be single-threaded, as the launcher always is: the child is a copy that may allocate.
 pub fn clone3(flags: Flags, cgroup: Option<BorrowedFd>) -> nix::Result<Side> {
+    clone(flags, cgroup, &[])
+}
+
+/// Clones this process into the PID namespace of its children with this PID there, which must be free (Linux 5.5). The
+/// number that the namespace gives out next stays what it was.
+pub fn clone3_as(pid: Pid) -> nix::Result<Side> {
+    clone(0, None, &[pid.as_raw()])
+}
+
+fn clone(flags: Flags, cgroup: Option<BorrowedFd>, pids: &[libc::pid_t]) -> nix::Result<Side> {
     let mut pidfd: libc::c_int = -1;
     let mut args = libc::clone_args {
         flags: flags | libc::CLONE_PIDFD as u64,
@@ -48,15 +58,19 @@ pub fn clone3(flags: Flags, cgroup: Option<BorrowedFd>) -> nix::Result<Side> {
         stack: 0,
         stack_size: 0,
         tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
+        set_tid: if pids.is_empty() {
+            0
+        } else {
+            pids.as_ptr() as u64
+        },
+        set_tid_size: pids.len() as u64,
         cgroup: 0,
     };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    // SAFETY: `args` is a valid clone_args of the given size, no new stack and no CLONE_VM: the child continues here on a
+    // SAFETY: `args` is a valid clone_args of the given size with pointers that outlive the call, no new stack and no CLONE_VM: the child continues here on a
     // copy of this memory, and one thread means that no lock is held by another.
     let pid = super::check(unsafe {
         libc::syscall(

@@ -53,7 +53,7 @@ pub(super) fn by_clients(host: &Host) -> Result<()> {
     let mut after = before;
     wait_until(LIMIT, "the supervisor to forget what it has told", || {
         after = private(host, &guest)?;
-        Ok((after < before + 512).then_some(()))
+        Ok((after < before + 128).then_some(()))
     })
     .with_context(|| format!("{before} kB, then {after} kB"))?;
     println!("private: {before} kB, then {after} kB");

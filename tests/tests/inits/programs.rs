@@ -54,9 +54,11 @@ pub(super) fn are_services(host: &Host) -> Result<()> {
     guest.finish()
 }
 
-/// Signals are passed on, orphans reaped; the init can be neither looked into nor steered.
+/// Signals are passed on, orphans reaped; the init can be neither looked into nor steered, and who enters may do what the
+/// program may.
 pub(super) fn as_second(host: &Host) -> Result<()> {
-    let script = "trap \"echo hup >/tmp/hup; exit 0\" HUP; env >/tmp/environment; (sleep 0.2 &); while :; do sleep 0.05; done";
+    let script =
+        "trap \"echo hup >/tmp/hup; exit 0\" HUP; (sleep 0.2 &); while :; do sleep 0.05; done";
     let more = "ProcessTwo=yes\nKillSignal=SIGHUP\nContainerManager=oci\n";
     for users in ["pick", "identity", "no"] {
         let text = shell(script, &format!("{more}PrivateUsers={users}\n"));
@@ -64,10 +66,11 @@ pub(super) fn as_second(host: &Host) -> Result<()> {
         std::thread::sleep(Duration::from_millis(500));
         prints(
             &guest,
-            "ps -eo stat | grep -c Z; cat /run/host/container-manager; id -u; \
-             pid=$(pgrep -o -x sh); grep ^container= /tmp/environment; ps -o ppid= -p $pid | tr -d ' '; \
-             true",
-            "0\noci\n0\ncontainer=oci\n1",
+            "ps -eo ppid,stat | grep -c '^ *1 Z'; cat /run/host/container-manager; id -u; \
+             pid=$(pgrep -o -x sh); echo $pid; ps -o ppid= -p $pid | tr -d ' '; \
+             tr '\\0' '\\n' </proc/$pid/environ | grep ^container=; \
+             diff /proc/$pid/status /proc/self/status | grep Cap; true",
+            "0\noci\n0\n2\n1\ncontainer=oci",
         )?;
         // Without a user namespace root is root; what it reaches is then a sealed copy.
         if users != "no" {

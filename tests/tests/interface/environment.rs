@@ -3,11 +3,11 @@
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{Guest, sh, started},
-    host::Host,
+    host::{Host, Os},
     interface::Sheet,
 };
 
-use super::{DEBIAN, settled, without_machine_id};
+use super::{DEBIAN, integration::QUICK, settled, without_machine_id};
 
 /// A variable of PID 1.
 fn variable(name: &str) -> String {
@@ -118,6 +118,7 @@ fn credentials(host: &Host, sheet: &mut Sheet) -> Result<()> {
         "same",
     );
     guest.finish()?;
+    sealed_and_imported(host, sheet)?;
     // Too many for the memory of the host.
     let text = format!(
         "{DEBIAN}[Service]\nLoadCredential=a:/etc/ci-secret\nLoadCredential=b:/etc/ci-secret\n"
@@ -140,6 +141,57 @@ fn credentials(host: &Host, sheet: &mut Sheet) -> Result<()> {
     Ok(())
 }
 
+/// Encrypted with the key of the host, and given to the host itself.
+fn sealed_and_imported(host: &Host, sheet: &mut Sheet) -> Result<()> {
+    // Without a key of the host it makes one, unless its place is no disk, which is a warning only.
+    let sealed = host
+        .sh("echo sealed-file | systemd-creds encrypt --with-key=host --name=ci.file - /etc/ci-sealed 2>/dev/null; \
+             printf sealed-text | systemd-creds encrypt --with-key=host --name=ci.text - - 2>/dev/null | tr -d '\\n'")?
+        .ok()?;
+    // What the host was given stands where its systemd looks for it.
+    let imports = host.os() != Os::Bookworm;
+    let import = if imports {
+        host.sh("mkdir -p /run/credstore && echo imported >/run/credstore/ci.import.one && chmod 600 /run/credstore/ci.import.one")?
+            .ok()?;
+        "ImportCredential=ci.import.*\n"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{DEBIAN}[Service]\nLoadCredentialEncrypted=ci.file:/etc/ci-sealed\nSetCredentialEncrypted=ci.text:{sealed}\n{import}"
+    );
+    let guest = started(host, "ci-sealed", &text)?;
+    settled(&guest)?;
+    let (names, said) = if imports {
+        (
+            "ci.file\nci.import.one\nci.text",
+            "sealed-file\nimported\nsealed-text",
+        )
+    } else {
+        ("ci.file\nci.text", "sealed-file\nsealed-text")
+    };
+    sheet.inside(
+        &guest,
+        "C17",
+        "those that were encrypted, and the host's own",
+        "ls /run/host/credentials; cat /run/host/credentials/*",
+        &format!("{names}\n{said}"),
+    );
+    // Of a systemd 257, whatever the host's.
+    sheet.inside(
+        &guest,
+        "C17",
+        "a service imports them by their names",
+        "systemd-run --quiet --wait --pipe --property='ImportCredential=ci.*' sh -c 'cd $CREDENTIALS_DIRECTORY; ls; cat *'",
+        &format!("{names}\n{said}"),
+    );
+    host.sh(
+        "rm -f /etc/ci-sealed /run/credstore/ci.import.one; rmdir /run/credstore 2>/dev/null || :",
+    )?
+    .ok()?;
+    guest.finish()
+}
+
 fn timezone(host: &Host, sheet: &mut Sheet) -> Result<()> {
     let before = host
         .sh("readlink /etc/localtime || :; ln -sfn /usr/share/zoneinfo/Asia/Tokyo /etc/localtime")?
@@ -156,10 +208,15 @@ fn timezone(host: &Host, sheet: &mut Sheet) -> Result<()> {
 fn timezone_of(host: &Host, sheet: &mut Sheet) -> Result<()> {
     let tree = "cd /var/lib/machines/debian-13; stat -c '%N %Z' etc/localtime | sha256sum";
     let before = host.sh(tree)?.ok()?;
-    let text = DEBIAN.replace("Ephemeral=yes\n", "");
+    let own = host
+        .sh("readlink /var/lib/machines/debian-13/etc/localtime")?
+        .ok()?;
+    let text = QUICK.replace("Ephemeral=yes\n", "");
     for (value, want) in [
         ("symlink", "../usr/share/zoneinfo/Asia/Tokyo\n+0900"),
+        ("auto", "../usr/share/zoneinfo/Asia/Tokyo\n+0900"),
         ("bind", "+0900"),
+        ("off", &*format!("{own}\n+0000")),
     ] {
         let guest = started(host, "ci-zone", &format!("{text}Timezone={value}\n"))?;
         let script = "readlink /etc/localtime || echo; date +%z";

@@ -34,6 +34,11 @@ pub(super) fn reboots_busybox(host: &Host) -> Result<()> {
     let guest = Guest::declare(host, "reboot-busybox", text)?;
     // Without -f BusyBox sleeps for two seconds of each shutdown.
     reboots(host, &guest, &["/sbin/reboot", "-f"])?;
+    // This one is a signal, which an init that has only begun does not hear.
+    wait_until(Duration::from_secs(10), "the service", || {
+        let all = guest.exec(&["ps", "-o", "args"])?.stdout();
+        Ok(all.contains("sleep 1000000").then_some(()))
+    })?;
     reboot(&guest, &["/sbin/reboot"])?;
     guest.finish()
 }
@@ -82,8 +87,9 @@ fn reboot(guest: &Guest<'_>, command: &[&str]) -> Result<()> {
         if boot_id(guest).is_ok_and(|id| id != before) {
             return Ok(Some(()));
         }
-        // Early in its boot systemd takes no requests; later the command may be killed by what it asks for.
-        asked = asked || guest.exec(command)?.status() != 1;
+        // Early in its boot systemd takes no requests (1), and in a reboot nobody can enter (125); later the command may be
+        // killed by what it asks for.
+        asked = asked || ![1, 125].contains(&guest.exec(command)?.status());
         Ok(None)
     })
 }

@@ -103,6 +103,11 @@ impl Cleaner {
         clean(&self.line)
     }
 
+    /// Gives back the room for lines that were longer.
+    pub(super) fn shrink(&mut self) {
+        self.line.shrink_to_fit();
+    }
+
     /// An empty line is none for the journal.
     fn end(&mut self, length: usize, take: &mut impl FnMut(&str)) {
         self.returned = false;

@@ -13,7 +13,7 @@ use nix::sys::stat::fstat;
 
 use super::{retry, set_nonblocking, stream};
 use crate::step::{At, StepError};
-use crate::sys::heap;
+use crate::sys::memory;
 
 /// How long the last words wait for the journal.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
@@ -25,20 +25,22 @@ const BACKLOG_KEPT: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Journal<'a> {
     output: std::io::Stdout,
-    /// The container, for a new stream.
+    /// The container and what its lines are called, for a new stream.
     name: &'a str,
+    identifier: &'a str,
     reopened: bool,
     backlog: Vec<u8>,
     lost: usize,
 }
 
 impl<'a> Journal<'a> {
-    pub(super) fn open(name: &'a str) -> Result<Journal<'a>, StepError> {
+    pub(super) fn open(name: &'a str, identifier: &'a str) -> Result<Journal<'a>, StepError> {
         let output = std::io::stdout();
         set_nonblocking(output.as_fd()).at("set up", "standard output")?;
         Ok(Journal {
             output,
             name,
+            identifier,
             reopened: false,
             backlog: Vec::new(),
             lost: 0,
@@ -53,7 +55,7 @@ impl<'a> Journal<'a> {
 
     /// Opens it anew, after it has closed its end.
     pub(super) fn renew(&mut self) -> bool {
-        let renewed = stream::reopen(self.name);
+        let renewed = stream::reopen(self.name, self.identifier);
         self.reopened |= renewed;
         renewed
     }
@@ -87,7 +89,7 @@ impl<'a> Journal<'a> {
         }
         if self.backlog.capacity() > BACKLOG_KEPT {
             self.backlog = Vec::new();
-            heap::trim();
+            memory::release();
         }
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost);
@@ -96,6 +98,11 @@ impl<'a> Journal<'a> {
             ));
             self.write();
         }
+    }
+
+    /// Gives back the room for lines that were taken.
+    pub(super) fn shrink(&mut self) {
+        self.backlog.shrink_to_fit();
     }
 
     /// The last words of a guest that has ended often say why, so a busy journal gets some time for them.

@@ -13,10 +13,20 @@ impl Tail {
         self.0.extend_from_slice(line.as_bytes());
         self.0.extend_from_slice(b"\r\n");
         if self.0.len() > 2 * KEPT {
-            let old = &self.0[..self.0.len() - KEPT];
-            let cut = old.iter().rposition(|byte| *byte == b'\n');
-            self.0.drain(..cut.map_or(old.len(), |at| at + 1));
+            self.cut();
         }
+    }
+
+    /// Gives back what it does not have to keep.
+    pub(super) fn shrink(&mut self) {
+        self.cut();
+        self.0.shrink_to_fit();
+    }
+
+    fn cut(&mut self) {
+        let old = &self.0[..self.0.len().saturating_sub(KEPT)];
+        let cut = old.iter().rposition(|byte| *byte == b'\n');
+        self.0.drain(..cut.map_or(old.len(), |at| at + 1));
     }
 
     /// At most `limit` bytes from the end, from the start of a line.
@@ -42,6 +52,10 @@ mod tests {
             assert!(tail.0.len() <= 2 * KEPT && tail.0.starts_with(b"line "));
         }
         assert!(tail.0.len() >= KEPT && tail.0.ends_with(b"\r\nline 9999\r\n"));
+        tail.shrink();
+        assert!((KEPT..KEPT + 16).contains(&tail.0.len()) && tail.0.starts_with(b"line "));
+        tail.shrink();
+        assert!(tail.0.len() >= KEPT && tail.0.capacity() < 2 * KEPT);
         assert_eq!(tail.last(15), b"line 9999\r\n");
         assert_eq!(tail.last(3), b"");
     }
