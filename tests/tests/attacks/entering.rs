@@ -169,6 +169,20 @@ pub(super) fn keyrings(host: &Host) -> Result<()> {
                     "error 13",
                 )?;
             }
+            // Nor does the session of who enters come along.
+            let session = format!(
+                r#"$| = 1; {KEYS} my ($t, $n, $p, $zero) = ("user", "att-secret", "secret!", 0); call(250, 1, 0, 0, 0, 0); call(248, $t, $n, $p, 7, -3) > 0 or die; print call(249, $t, $n, 0, 0) > 0 ? "found" : "lost", "\n"; exec "skep", "exec", "{name}", "--", "perl", "-e", $ENV{{SEARCH}}"#
+            );
+            let inside = format!(
+                r#"{KEYS} my ($t, $n) = ("user", "att-secret"); print call(249, $t, $n, 0, 0)"#
+            );
+            host.write("/run/att-session", &session)?;
+            host.write("/run/att-inside", &inside)?;
+            host_prints(
+                host,
+                "SEARCH=$(cat /run/att-inside) perl /run/att-session; rm /run/att-session /run/att-inside",
+                "found\nerror 126",
+            )?;
             prints(&guest, "head -c 1 /proc/keys | wc -c", "0")?;
             guest.finish()?;
         }
