@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ("spoofed_devices", trees::spoofed_devices),
         ("settings_of_the_tree", trees::settings),
         ("forged_notifications", notify::forged),
+        ("machine_names_clash", entering::machine_names_clash),
         ("exhaustion", exhaustion::bounded),
     ];
     let trials = tests

@@ -382,6 +382,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         seen: "CVE-2016-6349 and CVE-2026-4105 systemd",
         prevented: "skep looks nothing up there; a name that is taken leaves the container unregistered; replies are checked",
         tests: &[
+            Trial("machine_names_clash"),
+            Unit(
+                "launcher/src/register.rs",
+                "only_leftovers_yield_their_name",
+            ),
             Trial("registers"),
             Trial("keeps_registration"),
             Trial("hung_machined"),

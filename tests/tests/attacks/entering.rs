@@ -1,9 +1,12 @@
 //! What comes along when the host enters a container, and who may.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{prints, started},
     host::Host,
+    wait::wait_until,
 };
 
 use super::{BUSYBOX, DEBIAN, between, host_prints};
@@ -91,6 +94,37 @@ pub(super) fn stale_state(host: &Host) -> Result<()> {
     ))?
     .ok()?;
     guest.finish()
+}
+
+/// A container whose machine would have the name of a running one leaves it alone, and runs without.
+pub(super) fn machine_names_clash(host: &Host) -> Result<()> {
+    let leader = || {
+        host.exec(["machinectl", "show", "-P", "Leader", "att-name"])?
+            .ok()
+    };
+    let known = || {
+        wait_until(Duration::from_secs(20), "the registration", || {
+            Ok(leader().ok())
+        })
+    };
+    let first = started(host, "att_name", BUSYBOX)?;
+    let of_first = known()?;
+    let second = started(host, "att-name", BUSYBOX)?;
+    wait_until(Duration::from_secs(10), "the refusal", || {
+        let journal = second.journal()?;
+        Ok(journal.contains("registered already").then_some(()))
+    })?;
+    ensure!(leader()? == of_first, "the name was taken over");
+    second.finish()?;
+    ensure!(leader()? == of_first, "the name was given back by another");
+    // What the same container has left is no obstacle: machined keeps a machine whose unit is active.
+    host.sh("systemctl kill --kill-whom=main --signal=KILL skep@att_name; until [ \"$(systemctl show -P ActiveState skep@att_name)\" = failed ]; do sleep 0.05; done")?
+        .ok()?;
+    first.systemctl("start")?;
+    wait_until(Duration::from_secs(20), "another leader", || {
+        Ok(leader().ok().filter(|now| *now != of_first))
+    })?;
+    first.finish()
 }
 
 /// A user of the host reaches nothing of a container, and root does.
