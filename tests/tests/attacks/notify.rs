@@ -57,7 +57,7 @@ fn told(host: &Host) -> Result<()> {
     };
     let before = properties()?;
     // Somebody else of the container says that it is ready, with the same words and more.
-    let other = r#"forge($_) or die "send: $!" for $all, "STOPPING=1", "FDSTORE=1", "WATCHDOG=trigger"; print "sent""#;
+    let other = r#"for ($all, "STOPPING=1", "FDSTORE=1", "WATCHDOG=trigger") { forge($_) or die "send: $!"; send($s, $_, 0) or die } print "sent""#;
     prints(&guest, &format!("perl -e '{FORGE}{other}'"), "sent")?;
     std::thread::sleep(Duration::from_millis(300));
     let state = guest.property("ActiveState")?;
