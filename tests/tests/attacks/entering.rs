@@ -65,29 +65,25 @@ pub(super) fn stale_state(host: &Host) -> Result<()> {
         "cp -p {file} /run/att-state; systemd-run --quiet --unit=att-other sleep 60"
     ))?
     .ok()?;
-    let changed = |script: &str| {
+    // `$start` and `$leader` are the container's own, `$pid` and `$since` of another process.
+    let changed = |leader: &str, start: &str| {
         format!(
-            "python3 -c 'import json, subprocess\nstate = json.load(open(\"/run/att-state\"))\n\
-             pid = int(subprocess.check_output([\"systemctl\", \"show\", \"-P\", \"MainPID\", \"att-other\"]))\n\
-             start = int(open(f\"/proc/{{pid}}/stat\").read().rsplit(\") \", 1)[1].split()[19])\n\
-             {script}\njson.dump(state, open(\"{file}\", \"w\"))'; {enter} 2>&1 | grep -oE 'not running|entered'"
+            "leader=$(tr , '\\n' </run/att-state | grep '\"leader\"' | tr -dc 0-9); \
+             start=$(tr , '\\n' </run/att-state | grep leader_start | tr -dc 0-9); pid=$(systemctl show -P MainPID att-other); \
+             since=$(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20); \
+             sed -E \"s/\\\"leader\\\": *[0-9]+/\\\"leader\\\":{leader}/; s/\\\"leader_start\\\": *[0-9]+/\\\"leader_start\\\":{start}/\" /run/att-state >{file}; \
+             {enter} 2>&1 | grep -oE 'not running|entered'"
         )
     };
-    for (script, want) in [
-        ("pass", "entered"),
-        ("state[\"leader_start\"] += 1", "not running"),
-        ("state[\"leader\"] = pid", "not running"),
-        (
-            "state[\"leader\"], state[\"leader_start\"] = pid, start",
-            "not running",
-        ),
-        (
-            "state[\"leader\"], state[\"leader_start\"] = 2 ** 32 - 1, 0",
-            "not running",
-        ),
-        ("pass", "entered"),
+    for (leader, start, want) in [
+        ("$leader", "$start", "entered"),
+        ("$leader", "$((start + 1))", "not running"),
+        ("$pid", "$start", "not running"),
+        ("$pid", "$since", "not running"),
+        ("4294967295", "0", "not running"),
+        ("$leader", "$start", "entered"),
     ] {
-        host_prints(host, &changed(script), want)?;
+        host_prints(host, &changed(leader, start), want)?;
     }
     host.sh(&format!(
         "cp -p /run/att-state {file}; rm /run/att-state; systemctl stop att-other"
@@ -99,8 +95,15 @@ pub(super) fn stale_state(host: &Host) -> Result<()> {
 /// A container whose machine would have the name of a running one leaves it alone, and runs without.
 pub(super) fn machine_names_clash(host: &Host) -> Result<()> {
     let leader = || {
-        host.exec(["machinectl", "show", "-P", "Leader", "att-name"])?
-            .ok()
+        host.exec([
+            "machinectl",
+            "show",
+            "--value",
+            "--property",
+            "Leader",
+            "att-name",
+        ])?
+        .ok()
     };
     let known = || {
         wait_until(Duration::from_secs(20), "the registration", || {
