@@ -20,6 +20,13 @@ use crate::step::{At, StepError};
 /// Between two looks at a cgroup that is being emptied, should its notice get lost: milliseconds.
 const LOOK: u8 = 100;
 
+/// Levels below the container's cgroup. Names have 255 bytes, and a path that is longer than 4096 cannot be removed by
+/// those who use paths, systemd among them: a container would leave cgroups behind for good.
+const LEVELS: u32 = 15;
+
+/// Cgroups below the container's: each costs memory of the kernel.
+const CGROUPS: u32 = 4096;
+
 /// The container's cgroup, ready for its first process.
 #[derive(Debug)]
 pub struct Payload {
@@ -108,6 +115,13 @@ pub fn prepare(host: &HostFacts, owner: u32) -> Result<Payload, StepError> {
                     err
                 }
             })?;
+    }
+    for (file, most) in [
+        ("cgroup.max.depth", LEVELS),
+        ("cgroup.max.descendants", CGROUPS),
+    ] {
+        let path = payload.join(file);
+        fs::write(&path, most.to_string()).at("write", path.display())?;
     }
     enable_controllers(&unit)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

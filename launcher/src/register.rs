@@ -7,9 +7,11 @@
 mod dbus;
 mod varlink;
 
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -38,7 +40,7 @@ pub struct Machine {
 enum Answer {
     /// Done.
     Done,
-    /// An earlier boot is still known under this name.
+    /// A machine is known under this name: an earlier boot, or somebody else's.
     Exists,
     /// Not this way: the next one is tried.
     Unknown,
@@ -164,7 +166,7 @@ impl Registration {
                 false
             }
             Answer::Exists if self.renewing => false,
-            Answer::Exists if !self.cleared => {
+            Answer::Exists if !self.cleared && is_leftover(&self.machine.name) => {
                 self.cleared = true;
                 self.forget();
                 self.ask(self.way)
@@ -218,6 +220,24 @@ impl Registration {
     }
 }
 
+/// Whether what machined knows under this name is of an earlier boot of this very container, or of nobody any more. A machine
+/// of others keeps its name, or tools that mean it would work on this container.
+fn is_leftover(name: &str) -> bool {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let record = read(&format!("/run/systemd/machines/{name}"));
+    let alive = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
+    yields(&record, &read("/proc/self/cgroup"), alive)
+}
+
+/// Judges the record of a machine: what sd-login reads, too. One that is not understood yields to nobody.
+fn yields(record: &str, own_cgroup: &str, alive: impl Fn(u32) -> bool) -> bool {
+    let field = |key: &str| record.lines().find_map(|line| line.strip_prefix(key));
+    let unit = field("SCOPE=").unwrap_or_default();
+    let leader = field("LEADER=").and_then(|pid| pid.parse().ok());
+    let own = |cgroup: &str| !unit.is_empty() && cgroup.split('/').any(|part| part == unit);
+    own_cgroup.lines().any(own) || leader.is_some_and(|pid| !alive(pid))
+}
+
 /// Reads what is there; true at the end of the stream. The buffer must not become a part of the frame in which the
 /// supervisor waits.
 #[inline(never)]
@@ -244,6 +264,22 @@ pub fn machine_name(container: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_leftovers_yield_their_name() {
+        let cgroup = "0::/machine.slice/skep@web.service/supervisor\n";
+        let record = |unit: &str| format!("NAME=web\nSCOPE={unit}\nLEADER=7\n");
+        for (record, alive, want) in [
+            (record("skep@web.service"), true, true),
+            (record("systemd-nspawn@web.service"), true, false),
+            (record("systemd-nspawn@web.service"), false, true),
+            (record("skep@we.service"), true, false),
+            ("LEADER=x\n".to_owned(), false, false),
+            (String::new(), false, false),
+        ] {
+            assert_eq!(yields(&record, cgroup, |_| alive), want, "{record}");
+        }
+    }
 
     #[test]
     fn names_that_machined_takes() {

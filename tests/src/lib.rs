@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifact;
+pub mod attacks;
 pub mod bench;
 pub mod command;
 pub mod guest;

@@ -41,6 +41,8 @@ enum Verb {
     Parity,
     /// Run the tests of the systemd Container Interface, and print check, result and reason
     Interface,
+    /// Run the tests of every class of attacks on container managers, and print class, design, test, result
+    Attacks,
     /// Measure skep next to systemd-nspawn and others, on a test host: a table, and target/bench.json
     Bench(bench::Options),
     /// Test hosts: real systemd as PID 1 in namespaces
@@ -116,6 +118,7 @@ fn perform(verb: Verb) -> Result<ExitCode> {
         Verb::Test { filter } => suite::test(filter.as_deref())?,
         Verb::Parity => suite::parity()?,
         Verb::Interface => suite::interface()?,
+        Verb::Attacks => suite::attacks()?,
         Verb::Bench(options) => bench(&options)?,
         Verb::Host(verb) => return perform_host(verb),
         Verb::HostSupervise { name, delegated } => host::supervise(&name, delegated)?,

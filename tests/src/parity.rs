@@ -155,9 +155,8 @@ pub fn conclude(path: &Path) -> Result<()> {
     }
 }
 
-/// The table, and the rows that no passing test shows or a failing one questions.
-fn table(results: &str) -> (String, Vec<&'static str>) {
-    // A trial that was tried again counts by its last try.
+/// Whether each trial passed, by host. One that was tried again counts by its last try.
+pub(crate) fn last_tries(results: &str) -> BTreeMap<&str, BTreeMap<&str, bool>> {
     let mut trials: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
     for line in results.lines() {
         if let Some((full, word)) = line.rsplit_once(' ')
@@ -167,6 +166,12 @@ fn table(results: &str) -> (String, Vec<&'static str>) {
             trials.entry(trial).or_default().insert(host, passed);
         }
     }
+    trials
+}
+
+/// The table, and the rows that no passing test shows or a failing one questions.
+fn table(results: &str) -> (String, Vec<&'static str>) {
+    let trials = last_tries(results);
     let (mut text, mut open) = (String::new(), Vec::new());
     for row in ROWS {
         let shown: Vec<_> = trials
@@ -192,8 +197,8 @@ fn table(results: &str) -> (String, Vec<&'static str>) {
     (text, open)
 }
 
-/// `252 passed  257 passed  262 failed`
-fn verdicts(hosts: &BTreeMap<&str, bool>) -> String {
+/// `bookworm passed  trixie passed  sid FAILED`
+pub(crate) fn verdicts(hosts: &BTreeMap<&str, bool>) -> String {
     let verdict = |os: &Os| {
         let passed = hosts.get(os.to_string().as_str())?;
         Some(format!(

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    artifact,
+    artifact, attacks,
     command::run,
     host::{Host, Os, Wanted, shared_name, xtask},
     interface,
@@ -55,6 +55,8 @@ enum Selection<'a> {
     Parity,
     /// Those of the systemd Container Interface.
     Interface,
+    /// Those of the classes of attacks.
+    Attacks,
 }
 
 /// How a phase ended.
@@ -131,7 +133,7 @@ pub fn test(filter: Option<&str>) -> Result<()> {
     } else {
         checks(&mut report);
     }
-    report.phase("unit", || {
+    let units = report.phase("unit", || {
         tool::ensure_subcommand("cargo-nextest")?;
         run(nextest(filter)
             .env_remove("SKEP_TEST_HOSTS")
@@ -143,7 +145,7 @@ pub fn test(filter: Option<&str>) -> Result<()> {
     });
     let selection = filter.map_or(Selection::All, Selection::Containing);
     match package {
-        Some(package) => boots(&mut report, selection, package),
+        Some(package) => boots(&mut report, selection, package, units.is_some()),
         None => report.skip("boot"),
     }
     report.conclude(begin.elapsed())
@@ -159,13 +161,26 @@ pub fn interface() -> Result<()> {
     only(Selection::Interface)
 }
 
+/// Runs the tests of the classes of attacks, and prints their table.
+pub fn attacks() -> Result<()> {
+    only(Selection::Attacks)
+}
+
 fn only(selection: Selection<'_>) -> Result<()> {
     let begin = Instant::now();
     let mut report = Report::default();
     tool::ensure_subcommand("cargo-nextest")?;
+    let units = matches!(selection, Selection::Attacks).then(|| {
+        report.phase("unit", || {
+            let mut command = nextest(None);
+            command.args(["--workspace", "--filterset", &attacks::unit_filter()]);
+            run(command.env_remove("SKEP_TEST_HOSTS"))
+        })
+    });
+    let units = units.flatten().is_some();
     let package = report.phase("package", || artifact::package(&artifact::build()?));
     match package {
-        Some(package) => boots(&mut report, selection, package),
+        Some(package) => boots(&mut report, selection, package, units),
         None => report.skip("boot"),
     }
     report.conclude(begin.elapsed())
@@ -208,8 +223,8 @@ fn checks(report: &mut Report) {
     });
 }
 
-/// The boot tests on fresh hosts of all systemd generations.
-fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
+/// The boot tests on fresh hosts of all systemd generations. `units`: whether the unit tests have passed.
+fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf, units: bool) {
     let Some(before) = report.phase("survey", Machine::now) else {
         return;
     };
@@ -220,11 +235,14 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
         report.phase("boot", || {
             let mut command = match selection {
                 Selection::Containing(filter) => nextest(Some(filter)),
-                Selection::All | Selection::Parity | Selection::Interface => nextest(None),
+                Selection::All | Selection::Parity | Selection::Interface | Selection::Attacks => {
+                    nextest(None)
+                }
             };
             match selection {
                 Selection::Parity => drop(command.args(["--filterset", &parity::filter()])),
                 Selection::Interface => drop(command.args(["--filterset", "binary(interface)"])),
+                Selection::Attacks => drop(command.args(["--filterset", &attacks::filter()])),
                 Selection::All | Selection::Containing(_) => {}
             }
             parity::begin(&results)?;
@@ -246,6 +264,9 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
         }
         if matches!(selection, Selection::All | Selection::Interface) {
             report.phase("interface", || interface::conclude(&results));
+        }
+        if matches!(selection, Selection::All | Selection::Attacks) {
+            report.phase("attacks", || attacks::conclude(&results, Some(units)));
         }
         let _ = std::fs::remove_file(&results);
         interface::end(&results);

@@ -18,6 +18,7 @@ use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
 use crate::sys::clone::{Child, Side, clone3, clone3_as, exit_now};
+use crate::sys::creds::act_as;
 use crate::tree::Tree;
 
 /// The builder's PID in the container: the first that the init starts gets 2, as on a machine. The kernel allows no
@@ -73,7 +74,18 @@ fn clone_guest(plan: &LaunchPlan, payload: &Payload) -> Result<Side, StepError> 
     }
     // CLONE_PARENT: the supervisor is to wait for the guest.
     let flags = libc::CLONE_PARENT | namespaces(plan);
-    clone3(flags.cast_unsigned().into(), Some(payload.fd.as_fd()))
+    // The kernel counts what a user namespace uses up, inotify instances above all, for the user who made it. As root's,
+    // one container could take what the host and all others need.
+    let creator = plan.ids.picked().then(|| plan.ids.host(0));
+    if let Some(id) = creator {
+        act_as(id).at("act as", id)?;
+    }
+    let cloned = clone3(flags.cast_unsigned().into(), Some(payload.fd.as_fd()));
+    // The container's process takes its ids when they are mapped.
+    if creator.is_some() && matches!(cloned, Ok(Side::Parent(_)) | Err(_)) {
+        act_as(0).at("act as", "root")?;
+    }
+    cloned
         .at("clone", "container")
         .map_err(|err| explain_clone(err, flags))
 }

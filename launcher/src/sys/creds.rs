@@ -1,8 +1,9 @@
-//! Credentials of this thread: setfsuid(2), setfsgid(2), prctl(2).
+//! Credentials of this thread: setfsuid(2), setfsgid(2), seteuid(2), prctl(2).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::libc;
+use nix::unistd::{Uid, seteuid};
 
 use crate::sys::caps::{CapSet, limit_permitted};
 
@@ -51,6 +52,13 @@ fn set_fs_ids(id: u32) {
     unsafe { libc::setfsgid(id) };
     // SAFETY: as above for setfsuid(2).
     unsafe { libc::setfsuid(id) };
+}
+
+/// Takes `id` as effective user, with all privileges that this process has. It stays root behind that, and may go back.
+pub fn act_as(id: u32) -> nix::Result<()> {
+    seteuid(Uid::from_raw(id))?;
+    // To another user than root has emptied the effective set.
+    limit_permitted(CapSet(u64::MAX))
 }
 
 /// Makes the process undumpable: no ptrace, no /proc/PID/{exe,fd,mem} for processes of a container it joins.
