@@ -5,6 +5,7 @@
 //! What decides does no I/O; only [`manager`] knows D-Bus.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod apply;
 pub mod cli;
 pub mod declaration;

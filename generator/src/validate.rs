@@ -6,6 +6,7 @@
 mod adapt;
 mod container;
 mod mounts;
+mod network;
 mod overlays;
 mod properties;
 pub(crate) mod root;
@@ -85,6 +86,7 @@ pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
             source,
             spec: boot.spec,
             ids: boot.ids,
+            pool: boot.pool,
             properties,
             wanted_by,
         };

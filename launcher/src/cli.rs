@@ -22,7 +22,7 @@ use crate::supervise::state::Outcome;
 use crate::supervise::{notify, supervise};
 use crate::sys::fd::close_from;
 use crate::template::{self, Made};
-use crate::{cgroup, log};
+use crate::{cgroup, log, net};
 
 const USAGE: &str = "\
 usage: launcher boot NAME | boot --spec FILE
@@ -30,8 +30,10 @@ usage: launcher boot NAME | boot --spec FILE
        launcher plan NAME | plan --spec FILE|-
        launcher exec NAME [--user UID[:GID]] [--chdir DIR] [--env NAME=VALUE]... -- COMMAND [ARGUMENT...]
        launcher shell NAME [--user UID[:GID]]
+       launcher clean
 
-Boots one system container that skep(1) declared, runs a single command in a new one, or enters one. See skep-launcher(8).
+Boots one system container that skep(1) declared, runs a single command in a new one, enters one, or clears away what
+killed ones left on the host's network. See skep-launcher(8).
 ";
 
 /// Exit status of a wrong command line.
@@ -45,6 +47,7 @@ enum Verb {
     Run(PathBuf, Keep),
     Plan(PathBuf),
     Enter(Request),
+    Clean,
     Help,
     Version,
 }
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
         Ok(Verb::Run(spec, keep)) => run::run(&spec, keep),
         Ok(Verb::Plan(spec)) => report(plan(&spec)),
         Ok(Verb::Enter(request)) => join::run(request),
+        Ok(Verb::Clean) => report(net::clean().map(|()| ExitCode::SUCCESS)),
         Ok(Verb::Help) => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -90,6 +94,10 @@ fn parse(mut args: Parser) -> Result<Verb, lexopt::Error> {
             Some("boot") => parse_spec_path(&mut args).map(Verb::Boot),
             Some("run") => parse_run(&mut args),
             Some("plan") => parse_spec_path(&mut args).map(Verb::Plan),
+            Some("clean") => match args.next()? {
+                None => Ok(Verb::Clean),
+                Some(other) => Err(other.unexpected()),
+            },
             Some("exec") => parse_request(&mut args, false).map(Verb::Enter),
             Some("shell") => parse_request(&mut args, true).map(Verb::Enter),
             _ => Err(format!("unknown verb {verb:?}").into()),

@@ -12,6 +12,7 @@ pub mod fd;
 pub mod link;
 pub mod loop_device;
 pub mod mount;
+pub mod netlink;
 pub mod pidfd;
 pub mod pty;
 pub mod seccomp;

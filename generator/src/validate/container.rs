@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use skep_spec::{ContainerSpec, Network, Variable};
+use skep_spec::{ContainerSpec, Variable};
 
-use super::{At, Reader, adapt, mounts, root, security, store, users};
+use super::{At, Reader, adapt, mounts, network, root, security, store, users};
+use crate::addresses::Pool;
 use crate::declaration::value::path::absolute;
 use crate::declaration::value::{boolean, signal, variable_name};
 use crate::declaration::words;
@@ -18,6 +19,7 @@ const MAX_HOSTNAME: usize = 64;
 pub(super) struct Read {
     pub(super) spec: ContainerSpec,
     pub(super) ids: Ids,
+    pub(super) pool: Pool,
     pub(super) users_at: Option<Origin>,
     /// Where `Root=` stands.
     pub(super) root_at: Option<Origin>,
@@ -42,7 +44,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let pass_environment = values(reader.list("PassEnvironment", pass_environment));
     let users = users::read(reader);
     let mounts = mounts::read(reader, users.users, fresh_var);
-    let network = reader.scalar("Network", network);
+    let network::Read { network, net, pool } = network::read(reader);
     let kill_signal = reader.scalar("KillSignal", signal::signal);
     let notify_ready = reader.scalar("NotifyReady", boolean);
     let security = security::read(reader);
@@ -57,7 +59,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         binds: mounts.binds,
         overlays: mounts.overlays,
         temporary: mounts.temporary,
-        network: value(network).unwrap_or(Network::Private),
+        network,
+        net,
         kill_signal: value(kill_signal),
         notify_ready: value(notify_ready),
         devices: security.devices,
@@ -71,6 +74,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     Read {
         spec,
         ids: users.ids,
+        pool,
         users_at: users.at,
         root_at,
     }
@@ -183,17 +187,6 @@ fn check_variable(name: &str) -> Result<(), String> {
         return Err(format!("{name} is set by skep{instead}"));
     }
     Ok(())
-}
-
-fn network(text: &str) -> Result<Network, String> {
-    match text {
-        "private" => Ok(Network::Private),
-        "host" => Ok(Network::Host),
-        _ => Err(format!(
-            "{} is not supported in this version; use private or host",
-            quoted(text)
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::exec::share::{create_source, refuse_wiped};
 use crate::exec::store;
 use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
+use crate::plan::adapt::names::RESOLV_CONF;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
 use crate::streams::follow_size;
@@ -137,6 +138,7 @@ impl Builder<'_> {
             MountOp::Script(path, content) => self.cover_program(path, content),
             MountOp::Supply(path, content) => self.supply(path, content),
             MountOp::Follow(path) => self.follow(Path::new(path)),
+            MountOp::Resolve(_) => self.follow(Path::new(RESOLV_CONF)),
             MountOp::Replace(path, content) => self.replace(path, content),
             MountOp::Mask(path) => self.mask(Path::new(path)),
             MountOp::ReadOnly(path) => self.again(
@@ -392,6 +394,7 @@ fn reads_host_tree(op: &MountOp) -> bool {
         | MountOp::Script(..)
         | MountOp::Supply(..)
         | MountOp::Follow(_)
+        | MountOp::Resolve(_)
         | MountOp::Link { .. }
         | MountOp::File(..)
         | MountOp::Mask(_)

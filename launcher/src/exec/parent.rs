@@ -14,6 +14,7 @@ use skep_spec::Namespace;
 use crate::cgroup::Payload;
 use crate::exec::explain::explain_clone;
 use crate::exec::{Stdio, stage};
+use crate::net::{self, Attached};
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::supervise::names::Names;
@@ -31,6 +32,8 @@ pub struct Leader {
     /// What the stage made for the supervisor: the console's master when there is a console, then the notify socket when
     /// there is one.
     pub built: Vec<OwnedFd>,
+    /// Its links; those on the host end with this.
+    pub network: Attached,
     /// Files in the container that follow the host's.
     pub names: Names,
 }
@@ -46,6 +49,8 @@ pub struct Running {
     pub notify: OwnedFd,
     /// Files in it that follow the host's.
     pub names: Names,
+    /// Its links; those on the host end with this.
+    pub network: Attached,
 }
 
 impl Running {
@@ -62,6 +67,7 @@ impl Running {
             console,
             notify,
             names: leader.names,
+            network: leader.network,
         })
     }
 }
@@ -158,6 +164,8 @@ pub fn launch(
         write_maps(plan, guest)?;
     }
     to_stage.send(&Frame::Mapped, &[])?;
+    // While the stage builds the tree.
+    let network = net::attach(&plan.name, &plan.net, guest)?;
     let Some((Frame::Built, mut built)) = wait(&to_stage)? else {
         return Ok(Launched::Stopped);
     };
@@ -198,6 +206,7 @@ pub fn launch(
     Ok(Launched::Running(Leader {
         child: leader,
         built,
+        network,
         names,
     }))
 }

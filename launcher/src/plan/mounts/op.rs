@@ -1,10 +1,12 @@
 //! The operations that a tree of mounts is built from, as values that can be printed.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use skep_spec::{Bind, Device, Missing, Overlay, Upper};
 
+use crate::plan::adapt::names::RESOLV_CONF;
 use crate::plan::store::View;
 use crate::sys::mount::Attr;
 
@@ -53,6 +55,9 @@ pub enum MountOp {
     /// A file that the supervisor keeps like the host's of the same path, over what the tree has there, read-only. A
     /// mount point is made when missing, where that is possible.
     Follow(&'static str),
+    /// As [`MountOp::Follow`], /etc/resolv.conf: with these name servers, or else those of the host that a container can
+    /// reach.
+    Resolve(Vec<IpAddr>),
     /// An empty file or directory over what is there, so that a reader finds nothing instead of an error. Nothing there:
     /// skipped.
     Mask(&'static str),
@@ -114,6 +119,10 @@ impl fmt::Display for MountOp {
             MountOp::Script(path, _) => write!(f, "cover program {}", path.display()),
             MountOp::Supply(path, _) => write!(f, "file {} if there is none", path.display()),
             MountOp::Follow(path) => write!(f, "follow the host's {path}"),
+            MountOp::Resolve(servers) if servers.is_empty() => {
+                write!(f, "follow the host's name servers in {RESOLV_CONF}")
+            }
+            MountOp::Resolve(_) => write!(f, "cover {RESOLV_CONF}"),
             MountOp::Replace(path, _) => write!(f, "replace {}", path.display()),
             MountOp::Mask(path) => write!(f, "mask {path}"),
             MountOp::ReadOnly(path) => write!(f, "read-only {path}"),
