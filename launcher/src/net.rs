@@ -23,7 +23,7 @@ use self::record::{End, Held, Record, Records};
 use crate::log;
 use crate::plan::net::{LinkPlan, NetPlan, OwnBridge};
 use crate::step::{At, StepError};
-use crate::sys::netlink::Socket;
+use crate::sys::netlink::{Socket, within};
 
 /// The network of a running container. Dropping removes what is on the host.
 #[derive(Debug)]
@@ -273,6 +273,10 @@ impl Live {
             }
             LinkKind::Ipvlan(parent) => self.child(parent, Child::Ipvlan, &guest, inside)?,
             LinkKind::Interface(name) => self.lend(name, plan, inside)?,
+        }
+        if !link.addresses.is_empty() {
+            within(inside, || forward::skip_detection(&link.name))
+                .at("enter the network of", "the container")?;
         }
         self.settle(link)
     }

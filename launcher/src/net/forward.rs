@@ -88,6 +88,13 @@ pub(super) fn calm(link: &str) {
         // A host without IPv6 has nothing to take.
         let _ = fs::write(file, value);
     }
+    skip_detection(link);
+}
+
+/// The link's own IPv6 address is usable at once: its hardware address is nobody else's. In this thread's namespace.
+pub(super) fn skip_detection(link: &str) {
+    // A host without IPv6 has no such address.
+    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_dad"), "0");
 }
 
 /// Lets packets from 127.0.0.1 leave through this link, whose ports they were sent to; the shared table keeps others from
