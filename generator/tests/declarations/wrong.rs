@@ -189,7 +189,11 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         2,
         "not supported in this version",
     ),
-    (2, "not supported in this version"),
+    (
+        b"[Container]\nVirtualEthernet=yes\n",
+        2,
+        "use Network=veth or",
+    ),
     (
         b"[Container]\nAmbientCapability=CAP_NET_ADMIN\n",
         2,
