@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::attach::keys::Keys;
@@ -85,13 +84,7 @@ pub fn run(request: &Attach) -> ExitCode {
 }
 
 fn attach(request: &Attach) -> Result<Over, StepError> {
-    let signals = Signals::of(&[
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-        Signal::SIGWINCH,
-    ])?;
+    let signals = Signals::of_caller()?;
     let mut link = Link::new(&request.name);
     if let Some(over) = wait_for_console(&mut link, &signals)? {
         return Ok(over);

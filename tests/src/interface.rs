@@ -4,22 +4,18 @@
 //! which shows a part of a check; a fact that is not as the document says on purpose carries its reason. `cargo xtask test`
 //! and `cargo xtask interface` print the table.
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fmt::Write as _,
-    fs::{File, OpenOptions},
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{
     guest::{Guest, sh},
     host::{Host, Os},
-    parity,
+    results,
 };
+
+/// Of the file beside that of the trials' results.
+const SUFFIX: &str = ".interface";
 
 /// All checks: number, and what is asked for.
 pub const CHECKS: [(&str, &str); 46] = [
@@ -162,7 +158,7 @@ impl Sheet {
                 failed.push(format!("{check} {text}"));
             }
         }
-        record(&lines);
+        results::append(SUFFIX, &lines);
         if failed.is_empty() {
             Ok(())
         } else {
@@ -180,47 +176,19 @@ fn equal(got: Result<String>, want: &str) -> Result<()> {
     }
 }
 
-/// The file beside that of the trials' results.
-fn results_of(trials: &Path) -> PathBuf {
-    let mut name = OsString::from(trials);
-    name.push(".interface");
-    name.into()
-}
-
-fn record(lines: &str) {
-    let Some(path) = std::env::var_os(parity::RESULTS) else {
-        return;
-    };
-    let path = results_of(Path::new(&path));
-    // One write: trials that end at the same time do not mix.
-    let written = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(lines.as_bytes()));
-    if let Err(error) = written {
-        eprintln!("{}: {error}", path.display());
-    }
-}
-
 /// Makes an empty file of results.
 pub fn begin(trials: &Path) -> Result<()> {
-    let path = results_of(trials);
-    File::create(&path)
-        .map(drop)
-        .with_context(|| format!("cannot create {}", path.display()))
+    results::begin(trials, SUFFIX)
 }
 
 /// Removes the file of results.
 pub fn end(trials: &Path) {
-    let _ = std::fs::remove_file(results_of(trials));
+    let _ = fs::remove_file(results::beside(trials, SUFFIX));
 }
 
 /// Prints the table of all checks; an error unless each check is shown on each host.
 pub fn conclude(trials: &Path) -> Result<()> {
-    let path = results_of(trials);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = results::read(trials, SUFFIX)?;
     let (table, open) = table(&text);
     print!("{table}");
     if open.is_empty() {

@@ -15,6 +15,7 @@ pub mod parity;
 pub mod place;
 pub mod progress;
 pub mod quiet;
+pub mod results;
 pub mod suite;
 pub mod terminal;
 pub mod tool;

@@ -3,20 +3,11 @@
 //! Rows G1-G37 are what the Guix system-container module and its runtime did or should have done. A trial shows a row when
 //! its name carries the row (`g13_g14_dev`) or when the row names it. A row without a passing test has failed.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs::{File, OpenOptions},
-    io::Write as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::host::Os;
-
-/// Environment variable with the file that trials append their results to.
-pub const RESULTS: &str = "SKEP_TEST_RESULTS";
+use crate::{host::Os, results};
 
 /// One behaviour.
 #[derive(Debug)]
@@ -141,33 +132,20 @@ pub fn filter() -> String {
     format!("test(/::(g[0-9]+_.*|{})$/)", named.join("|"))
 }
 
-/// Appends the result of a trial to the file that the environment names, if any.
+/// Records the result of a trial.
 pub fn record(trial: &str, passed: bool) {
-    let Some(path) = std::env::var_os(RESULTS) else {
-        return;
-    };
     let word = if passed { "passed" } else { "failed" };
-    // One write of a short line: trials that end at the same time do not mix.
-    let written = OpenOptions::new()
-        .append(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(format!("{trial} {word}\n").as_bytes()));
-    if let Err(error) = written {
-        eprintln!("{}: {error}", Path::new(&path).display());
-    }
+    results::append("", &format!("{trial} {word}\n"));
 }
 
 /// Makes an empty file of results.
 pub fn begin(path: &Path) -> Result<()> {
-    File::create(path)
-        .map(drop)
-        .with_context(|| format!("cannot create {}", path.display()))
+    results::begin(path, "")
 }
 
 /// Prints the table of all rows from the file of results; an error unless every row has passed.
 pub fn conclude(path: &Path) -> Result<()> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = results::read(path, "")?;
     let (table, open) = table(&text);
     print!("{table}");
     if open.is_empty() {

@@ -17,7 +17,7 @@ use crate::{
     parity,
     place::{cargo, workspace},
     progress::{note, seconds},
-    tool,
+    results, tool,
     tree::Tree,
 };
 
@@ -238,7 +238,7 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf) {
             command
                 .env("SKEP_TEST_HOSTS", &prefix)
                 .env("SKEP_XTASK", xtask()?)
-                .env(parity::RESULTS, &results);
+                .env(results::RESULTS, &results);
             run(command.env("SKEP_TEST_PACKAGE", &package))
         });
         if matches!(selection, Selection::All | Selection::Parity) {

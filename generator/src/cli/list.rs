@@ -17,7 +17,7 @@ const HEADER: [&str; COLUMNS] = [
 const LINE: usize = 80;
 
 /// What columns may shrink to, the widest first, when a line would not fit; the others are never wide.
-const NARROW: [(usize, usize); 3] = [(NAME, 16), (ADDRESS, 15), (INIT, 8)];
+const NARROW: [(usize, usize); 3] = [(NAME, 16), (ADDRESS, 15), (INIT, 7)];
 
 const NAME: usize = 0;
 const STATE: usize = 1;
@@ -144,7 +144,8 @@ mod tests {
             init: Some("systemd\u{1b}[31m".into()),
             init_version: Some("257.13~rc1".into()),
             addresses: address.parse().into_iter().collect(),
-            since: Some(1),
+            // 20000 days and 23 hours ago: as wide as it gets.
+            since: Some(age(20_000 * 86_400 + 23 * 3600)),
             pending: vec!["Restart=".into(), "container".into()],
             ..View::default()
         }

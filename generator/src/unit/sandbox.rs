@@ -11,7 +11,9 @@
 //! the guest a `/proc` of its own.
 
 use nix::errno::Errno;
-use skep_spec::{Architecture, CAPABILITIES, ContainerSpec, Network, Profile, Users};
+use skep_spec::{
+    Architecture, CAPABILITIES, ContainerSpec, KEPT, KEPT_PRIVATE_NETWORK, Network, Profile, Users,
+};
 
 use crate::declaration::value::syscalls::group;
 use crate::property::{Property, Value};
@@ -49,22 +51,6 @@ const LAUNCHER: [&str; 16] = [
     "MKNOD",
     "SETFCAP",
 ];
-
-/// What a guest without a user namespace keeps beside these, by the launcher's own default.
-const GUEST: [&str; 9] = [
-    "NET_BIND_SERVICE",
-    "NET_RAW",
-    "IPC_OWNER",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_TTY_CONFIG",
-    "LEASE",
-    "AUDIT_WRITE",
-    "NET_BROADCAST",
-];
-
-/// Of these, what a guest on the host's network does not keep.
-const NETWORK: [&str; 2] = ["NET_RAW", "NET_BROADCAST"];
 
 /// The properties for a container, or for a command, whose unit also says `declared`.
 pub fn sandbox(spec: &ContainerSpec, declared: &[Property]) -> Vec<Property> {
@@ -119,7 +105,8 @@ fn bounding_set(spec: &ContainerSpec) -> u64 {
     let network = spec.network == Network::Private;
     let in_guest = |name: &str| {
         privileged
-            || GUEST.contains(&name) && (network || !NETWORK.contains(&name))
+            || KEPT.contains(&name)
+            || network && KEPT_PRIVATE_NETWORK.contains(&name)
             || spec.privileges.kept.iter().any(|kept| kept == name)
     };
     let names = CAPABILITIES.iter().enumerate();

@@ -1,7 +1,8 @@
 //! A small init of ours: reaps, forwards signals, and ends as its command does.
 //!
 //! It is this program, not yet another image, so it must give a container no hold: it has no descriptor, cannot be traced,
-//! and keeps one privilege, to send signals. It starts commands, and the init of a container with `ProcessTwo=`. All it works with was allocated before it began.
+//! and keeps one privilege, to send signals. It starts commands, and the init of a container with `ProcessTwo=`. All it
+//! works with was allocated before it began.
 
 use std::convert::Infallible;
 

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::libc;
-use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -72,13 +71,7 @@ pub(super) fn until_end(
     outer: Option<Outer>,
     master: Option<OwnedFd>,
 ) -> Result<u8, StepError> {
-    let signals = Signals::of(&[
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-        Signal::SIGWINCH,
-    ])?;
+    let signals = Signals::of_caller()?;
     let outer = outer
         .or(master.map(Outer::Terminal))
         .ok_or_else(|| StepError::new("the container gave no terminal", ""))?;

@@ -1,43 +1,16 @@
 //! What the container may do: the capability bounding set.
 //!
-//! The set is systemd-nspawn's without AUDIT_CONTROL and LINUX_IMMUTABLE, which have no effect outside the initial user
-//! namespace. A new user namespace starts with a full bounding set, so the limit is applied inside it, not by the unit.
+//! A new user namespace starts with a full bounding set, so the limit is applied inside it, not by the unit.
 //! System calls are `filter`'s.
 
 use std::fmt;
 
-use skep_spec::{CAPABILITIES, Confinement, ContainerSpec, Network, Profile, SystemCalls, Users};
+use skep_spec::{
+    CAPABILITIES, Confinement, ContainerSpec, KEPT, KEPT_PRIVATE_NETWORK, Network, Profile,
+    SystemCalls, Users,
+};
 
 use crate::sys::caps::CapSet;
-
-/// Kept for every container.
-const KEPT: [&str; 22] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "IPC_OWNER",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "SETFCAP",
-];
-
-/// Kept with a network of the container's own; on the host's they would reach the host's links.
-const KEPT_PRIVATE_NETWORK: [&str; 3] = ["NET_ADMIN", "NET_RAW", "NET_BROADCAST"];
 
 /// Kept by the strict profile: what Podman leaves to a container, and SYS_BOOT, without which a reboot of the guest would
 /// be its end.

@@ -133,7 +133,6 @@ impl<'a> Console<'a> {
                 }
             }
         }
-        self.pass_input(epoll);
     }
 
     /// When to call [`Console::pass_input`] at the latest.

@@ -4,17 +4,17 @@
 //! container runs without it, so a failure to write is logged and no more. A supervisor that is killed leaves the start of
 //! its boot without an end, which the next one finds.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_spec::{ENDS_DIR, End, Ended, Ends, VERSION};
 
 use crate::log::printable;
 use crate::step::{At, StepError};
 use crate::supervise::Ending;
+use crate::supervise::document::{now, replace};
 use crate::supervise::state::Outcome;
 
 /// Longest file that is read.
@@ -80,8 +80,6 @@ impl Memory {
     }
 
     fn try_write(&self) -> Result<(), StepError> {
-        let text =
-            serde_json::to_vec(&self.ends).map_err(|err| StepError::new("write state", err))?;
         let path = path(&self.ends.name);
         match DirBuilder::new()
             .mode(0o700)
@@ -95,15 +93,7 @@ impl Memory {
         }
         // No name of a container starts with a dot.
         let temporary = path.with_file_name(format!(".{}.new", self.ends.name));
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .at("write", temporary.display())?;
-        file.write_all(&text).at("write", temporary.display())?;
-        fs::rename(&temporary, &path).at("write", path.display())
+        replace(&path, &temporary, &self.ends)
     }
 }
 
@@ -130,10 +120,4 @@ fn end(outcome: &Outcome) -> End {
         Outcome::Failed(status) => End::Exited(*status),
         Outcome::Crashed(signal) => End::Killed(*signal as i32),
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

@@ -1,18 +1,19 @@
 //! The state file: what is known about a running container, for `skep list` and for those who enter it.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use skep_spec::{State, VERSION};
 
 use crate::load::state_dir;
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
+use crate::supervise::document::{now, replace};
 
 /// Link to the sockets that the container exports.
 const EXPORT: &str = "unix-export";
@@ -33,9 +34,6 @@ impl Publisher {
         leader: i32,
         begun: Instant,
     ) -> Result<Publisher, StepError> {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         let state = State {
             version: VERSION,
             name: plan.name.clone(),
@@ -56,7 +54,7 @@ impl Publisher {
             ready: false,
             boot: None,
             addresses: Vec::new(),
-            since,
+            since: now(),
         };
         Ok(Publisher {
             directory: state_dir(&plan.name),
@@ -80,23 +78,13 @@ impl Publisher {
 
     /// Replaces the file.
     pub fn publish(&self) -> Result<(), StepError> {
-        let text =
-            serde_json::to_vec(&self.state).map_err(|err| StepError::new("write state", err))?;
         let (temporary, path) = (
             self.directory.join("state.json.new"),
             self.directory.join("state.json"),
         );
         // systemd has made the directory; outside a unit there is none yet.
         fs::create_dir_all(&self.directory).at("create", self.directory.display())?;
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .at("write", temporary.display())?;
-        file.write_all(&text).at("write", temporary.display())?;
-        fs::rename(&temporary, &path).at("write", path.display())
+        replace(&path, &temporary, &self.state)
     }
 
     /// Lets the host reach the sockets that the container exports, through this process: nothing is mounted on the host,

@@ -47,6 +47,17 @@ impl Signals {
         Signals::of_set(&with_real_time(SigSet::from_iter(signals), REBOOT))
     }
 
+    /// Blocks what is meant for a program that works for its caller: requests to end, and changes of the terminal's size.
+    pub fn of_caller() -> Result<Signals, StepError> {
+        Signals::of(&[
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+            Signal::SIGWINCH,
+        ])
+    }
+
     /// Blocks these from here on.
     pub fn of(signals: &[Signal]) -> Result<Signals, StepError> {
         Signals::of_set(&SigSet::from_iter(signals.iter().copied()))

@@ -64,12 +64,12 @@ impl Case {
         host.write(&format!("/run/skep/run/{name}.json"), self.text(name)?)
     }
 
-    /// Lines of a script that write its spec. An apply that comes before the launcher removes what seems to be left behind,
-    /// so many are written one by one, each just before it is run.
+    /// Lines of a script that write its spec and lock it while the script runs: an apply removes those that nobody holds.
     pub(crate) fn writes(&self, name: &str) -> Result<String> {
         let text = self.text(name)?;
         Ok(format!(
-            "cat >/run/skep/run/{name}.json <<'END'\n{text}\nEND\n"
+            "file=/run/skep/run/{name}.json; until exec 9>$file; flock 9; [ $file -ef /proc/self/fd/9 ]; do :; done\n\
+             cat >&9 <<'END'\n{text}\nEND\n"
         ))
     }
 
@@ -85,8 +85,8 @@ impl Case {
 
     /// Runs it in a unit of its own, as `skep run` does.
     pub(crate) fn run(&self, host: &Host) -> Result<Done> {
-        self.write(host, "trial")?;
-        script(host, &format!("{UNIT} </dev/null"))
+        let spec = self.writes("trial")?;
+        script(host, &format!("{spec}{UNIT} </dev/null 9>&-"))
     }
 
     /// Fails unless it exits with `status` and prints exactly `output`.

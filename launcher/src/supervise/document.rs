@@ -1,0 +1,32 @@
+//! Files that others read while they are replaced.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::step::{At, StepError};
+
+/// Replaces the file by way of `temporary`, which lies beside it: a reader finds the old one or the new one.
+pub fn replace(path: &Path, temporary: &Path, content: &impl Serialize) -> Result<(), StepError> {
+    let text = serde_json::to_vec(content).map_err(|err| StepError::new("write state", err))?;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(temporary)
+        .at("write", temporary.display())?;
+    file.write_all(&text).at("write", temporary.display())?;
+    fs::rename(temporary, path).at("write", path.display())
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
