@@ -436,7 +436,7 @@ impl Live {
                     name,
                 ));
             }
-            Err(Errno::ENODEV) => {}
+            Err(refused) if refused.errno == Errno::ENODEV => {}
             Err(err) => return Err(err).at("find bridge", name),
         }
         self.refuse_routed(link)?;
