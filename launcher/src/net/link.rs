@@ -51,6 +51,12 @@ pub struct Seen {
     pub master: u32,
     /// `bridge`, `veth` and so on; empty for hardware.
     pub kind: String,
+    /// Its hardware address, when it is of the usual length.
+    pub mac: Option<Mac>,
+    /// Its longest packet.
+    pub mtu: u32,
+    /// Whether somebody set it up.
+    pub up: bool,
     /// Whether packets pass.
     pub carries: bool,
 }
@@ -278,12 +284,15 @@ pub fn list(socket: &Socket) -> Result<Vec<Seen>> {
 fn seen(answer: &Answer) -> Seen {
     let mut seen = Seen {
         index: answer.u32_at(4),
+        up: answer.u32_at(8) & libc::IFF_UP.cast_unsigned() != 0,
         ..Seen::default()
     };
     for (kind, value) in answer.attributes(INFO) {
         match kind {
             libc::IFLA_IFNAME => seen.name = text(value),
             libc::IFLA_IFALIAS => seen.alias = text(value),
+            libc::IFLA_ADDRESS => seen.mac = value.try_into().ok().map(Mac),
+            libc::IFLA_MTU => seen.mtu = number(value, 0),
             libc::IFLA_GROUP => seen.group = number(value, 0),
             libc::IFLA_MASTER => seen.master = number(value, 0),
             libc::IFLA_OPERSTATE => seen.carries = value.first() == Some(&OPER_UP),

@@ -183,11 +183,9 @@ fn ipvlan(host: &Host, world: &[&str], addresses: &str) -> Result<()> {
 
 /// A link of the host goes in and comes back as it was, whatever the guest did to it.
 fn lent(host: &Host, lan: &Lan<'_>) -> Result<()> {
-    host.sh("ip link set card0 address 02:00:00:00:00:c0 mtu 1444; ip address add 203.0.113.99/24 dev card0")?
+    host.sh("ip link set card0 address 02:00:00:00:00:c0 mtu 1444")?
         .ok()?;
-    let state = || {
-        host.sh("ip -o link show card0 | sed 's/^[0-9]*: //'; ip -o address show card0 | grep -o 'inet 20[^ ]*'")?.ok()
-    };
+    let state = || host.sh("ip -o link show card0 | sed 's/^[0-9]*: //'")?.ok();
     let before = state()?;
     let network = "Network=interface:card0\nInterfaceName=eth0\nMTUBytes=1300\nMACAddress=02:00:00:00:00:c1\n\
          Address=203.0.113.1/24 2001:db8:3::1/64\nGateway=203.0.113.2 2001:db8:3::2\n";
