@@ -3,10 +3,13 @@
 //! The supervisor does all of it, in the host's network namespace, with one more rtnetlink socket for the container's.
 //! What is inside ends with the namespace; what is on the host is on record first, so that it is found after a kill.
 
+mod filter;
 mod foreign;
 mod forward;
 pub mod join;
+mod lent;
 pub mod link;
+mod make;
 mod nft;
 pub mod record;
 mod reserve;
@@ -16,23 +19,23 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::unistd::Pid;
-use skep_spec::{Link, LinkKind, Port, Subnet};
+use skep_spec::{LinkKind, Port};
 
-use self::foreign::Foreign;
-use self::forward::Forwarding;
-use self::link::{Child, GROUP, New};
-use self::record::{End, Fence, Held, Record, Records};
+use self::lent::Lent;
+use self::link::GROUP;
+use self::record::{End, Held, Record, Records};
 use crate::log;
-use crate::plan::net::{LinkPlan, NetPlan, OwnBridge};
+use crate::plan::net::{LinkPlan, NetPlan};
 use crate::step::{At, StepError};
-use crate::sys::netlink::{Socket, within};
+use crate::sys::netlink::Socket;
 
 /// The network of a running container. Dropping removes what is on the host.
 #[derive(Debug)]
 pub struct Attached {
     live: Option<Live>,
+    /// The leader of the container whose network it shares.
+    owner: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -42,16 +45,29 @@ struct Live {
     host_space: File,
     record: Record,
     held: Held,
-    /// Links of the host that are inside: number and name.
-    lent: Vec<(u32, String)>,
+    /// Links of the host that are inside.
+    lent: Vec<Lent>,
+    /// Numbers inside of links that hang on a link of the host.
+    children: Vec<u32>,
     /// Keeps programs of the host from taking the container's ports.
     _reserved: Vec<OwnedFd>,
 }
 
+impl Attached {
+    /// A process whose end is that of the network.
+    pub fn owner(&self) -> Option<BorrowedFd<'_>> {
+        self.owner.as_ref().map(AsFd::as_fd)
+    }
+}
+
 /// Makes the network of container `name`, whose first process is `guest`.
 pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepError> {
+    let owner = join::owner(plan, guest)?;
     if plan.is_empty() {
-        return Ok(Attached { live: None });
+        return Ok(Attached { live: None, owner });
+    }
+    if !plan.left_out.is_empty() {
+        log::line("the host has no IPv6, so the container gets no address of it");
     }
     let open = |path: &str| File::open(path).at("open", path);
     let inside_space = open(&format!("/proc/{guest}/ns/net"))?;
@@ -63,7 +79,7 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
     let alive = sweep(&records, &host)?;
     let record = record_of(name, plan);
     refuse_conflicts(&record, &alive)?;
-    refuse_unreachable(&record)?;
+    filter::refuse_unreachable(&record)?;
     let reserved = reserve::take(&record)?;
     let mut held = records.hold(name)?;
     held.write(&record)?;
@@ -74,13 +90,17 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         record,
         held,
         lent: Vec::new(),
+        children: Vec::new(),
         _reserved: reserved,
     };
     let made = live
         .make(plan, inside_space.as_fd())
         .and_then(|()| live.apply_rules(&records, &alive));
     match made {
-        Ok(()) => Ok(Attached { live: Some(live) }),
+        Ok(()) => Ok(Attached {
+            live: Some(live),
+            owner,
+        }),
         Err(err) => {
             live.end(&records);
             Err(err)
@@ -100,10 +120,10 @@ pub fn rewrite() -> Result<(), StepError> {
     let host = Socket::open().at("open", "a rtnetlink socket")?;
     let records = Records::lock()?;
     let alive = sweep(&records, &host)?;
-    let fences: String = alive.iter().flat_map(fences).collect();
+    let fences: String = alive.iter().flat_map(filter::fences).collect();
     match fences.is_empty() && !alive.iter().any(Record::needs_rules) {
         true => Ok(()),
-        false => filter(&records, &alive, fences),
+        false => filter::write(&records, &alive, fences),
     }
 }
 
@@ -121,11 +141,14 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             record.ends.push(End {
                 name: host.name.clone(),
                 index: 0,
-                fence: fence_of(one),
+                fence: filter::fence_of(one),
             });
         }
         if let Some(bridge) = &one.bridge {
             record.bridges.push(bridge.name.clone());
+        }
+        if let LinkKind::Interface(name) = &one.link.kind {
+            record.lent.push(name.clone());
         }
         record.addresses.extend(addresses());
         if one.masqueraded() {
@@ -157,49 +180,6 @@ fn leads_through(plan: &LinkPlan) -> Option<String> {
     }
 }
 
-fn fence_of(plan: &LinkPlan) -> Option<Fence> {
-    let (Some(mac), true) = (plan.mac, plan.link.fence) else {
-        return None;
-    };
-    let addresses = plan.link.addresses.iter();
-    Some(Fence {
-        mac: mac.0,
-        addresses: addresses.map(|subnet| subnet.address).collect(),
-    })
-}
-
-/// The rules of a container's links alone.
-fn fences(record: &Record) -> impl Iterator<Item = String> {
-    let ends = record.ends.iter();
-    ends.filter_map(|end| Some(rules::fence(&end.name, end.fence.as_ref()?)))
-}
-
-/// Writes packet filter and forwarding as these containers need them, after `first`.
-fn filter(records: &Records, all: &[Record], first: String) -> Result<(), StepError> {
-    let foreign = Foreign::look();
-    let forwarding = Forwarding::of(records, all);
-    forwarding.close(foreign.masquerades())?;
-    nft::run(&(first + &rules::shared(all, forwarding.opened())))?;
-    forwarding.open()?;
-    foreign.make_way(&rules::links(all));
-    Ok(())
-}
-
-/// A port of ::1 alone that ::1 does not lead to.
-fn refuse_unreachable(record: &Record) -> Result<(), StepError> {
-    let loopback = |port: &&Port| port.address == Some(std::net::Ipv6Addr::LOCALHOST.into());
-    match record.ports.iter().find(loopback) {
-        Some(port) if !record.loopback6 => Err(StepError::new(
-            "not reached from ::1:",
-            format_args!("port {}/{} of {}", port.host, port.protocol, record.name),
-        )
-        .cure(
-            "give it to 127.0.0.1, use Network=veth, or set net.bridge.bridge-nf-call-ip6tables to 0",
-        )),
-        _ => Ok(()),
-    }
-}
-
 fn refuse_conflicts(record: &Record, alive: &[Record]) -> Result<(), StepError> {
     for other in alive {
         let taken = record
@@ -212,6 +192,12 @@ fn refuse_conflicts(record: &Record, alive: &[Record]) -> Result<(), StepError> 
                 format_args!("{ip} of {} is also that of {}", record.name, other.name),
             )
             .cure("change Address= of one of them, or restart the other to give it its own"));
+        }
+        if let Some(name) = record.lent.iter().find(|name| other.lent.contains(name)) {
+            return Err(StepError::new(
+                "link taken:",
+                format_args!("{name} of the host is in container {}", other.name),
+            ));
         }
         for port in &record.ports {
             if let Some(theirs) = other.ports.iter().find(|theirs| overlap(port, theirs)) {
@@ -246,12 +232,12 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
     let mut script = String::new();
     for (record, _) in &dead {
         remove_ends(host, record);
-        leave_loopback(host, record, &alive);
+        filter::leave_loopback(host, record, &alive);
         let fenced = record.ends.iter().filter(|end| end.fence.is_some());
         fenced.for_each(|end| script.push_str(&rules::unfence(&end.name)));
     }
     if dead.iter().any(|(record, _)| record.needs_rules()) {
-        filter(records, &alive, script)?;
+        filter::write(records, &alive, script)?;
     } else if !script.is_empty() {
         nft::run(&script)?;
     }
@@ -260,20 +246,6 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
         held.remove()?;
     }
     Ok(alive)
-}
-
-/// The host's own loopback leads through links only as long as a container needs it.
-fn leave_loopback(host: &Socket, record: &Record, alive: &[Record]) {
-    for name in &record.loopback {
-        if alive.iter().any(|other| other.loopback.contains(name)) {
-            continue;
-        }
-        forward::leave_loopback(name);
-        if let Ok(seen) = link::find(host, name) {
-            // It has none where ::1 leads nowhere.
-            let _ = link::remove_loopback_route(host, seen.index);
-        }
-    }
 }
 
 fn alias(name: &str) -> String {
@@ -289,8 +261,9 @@ fn remove_ends(host: &Socket, record: &Record) {
             index => link::look(host, index),
         };
         let Ok(seen) = seen else { continue };
-        let unmarked = seen.alias.is_empty() && seen.name == end.name;
-        if seen.group == GROUP && (seen.alias == alias(&record.name) || unmarked) {
+        // A number is enough; a name may be another container's, whose name is shortened to the same.
+        let own = end.index != 0 || seen.alias.is_empty() || seen.alias == alias(&record.name);
+        if seen.group == GROUP && seen.kind == "veth" && own {
             // Ended with its namespace meanwhile.
             let _ = link::remove(host, seen.index);
         }
@@ -316,290 +289,17 @@ fn remove_bridges(host: &Socket, record: &Record, alive: &[Record]) {
 }
 
 impl Live {
-    fn make(&mut self, plan: &NetPlan, inside: BorrowedFd) -> Result<(), StepError> {
-        for one in &plan.links {
-            self.link(one, inside)?;
-        }
-        // Both ends are up only now.
-        for end in &self.record.ends {
-            link::wait_until_carries(&self.host, end.index);
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, plan: &LinkPlan, inside: BorrowedFd) -> Result<(), StepError> {
-        let link = &plan.link;
-        let bridge = match (&plan.bridge, &link.kind) {
-            (Some(own), _) => Some(self.own_bridge(own, link)?),
-            (None, LinkKind::Bridge(name)) => Some(self.bridge(name)?),
-            (None, _) => None,
-        };
-        let guest = New {
-            name: &link.name,
-            mac: plan.mac,
-            mtu: link.mtu,
-        };
-        match &link.kind {
-            LinkKind::Veth | LinkKind::Nat(_) | LinkKind::Bridge(_) | LinkKind::Zone(_) => {
-                self.pair(plan, &guest, inside, bridge)?;
-            }
-            LinkKind::Macvlan(parent, mode) => {
-                self.child(parent, Child::Macvlan(*mode), &guest, inside)?;
-            }
-            LinkKind::Ipvlan(parent) => self.child(parent, Child::Ipvlan, &guest, inside)?,
-            LinkKind::Interface(name) => self.lend(name, plan, inside)?,
-        }
-        if !link.addresses.is_empty() {
-            within(inside, || forward::skip_detection(&link.name))
-                .at("enter the network of", "the container")?;
-        }
-        self.settle(link)
-    }
-
-    /// The pair of links of one kind or another.
-    fn pair(
-        &mut self,
-        plan: &LinkPlan,
-        guest: &New<'_>,
-        inside: BorrowedFd,
-        bridge: Option<u32>,
-    ) -> Result<(), StepError> {
-        let Some(end) = &plan.host else {
-            return Ok(());
-        };
-        let new = New {
-            name: &end.name,
-            mac: Some(end.mac),
-            mtu: guest.mtu,
-        };
-        link::create_veth(&self.host, &new, guest, inside)
-            .at("create link", &end.name)
-            .map_err(|err| self.explain(err, &end.name))?;
-        let seen = link::find(&self.host, &end.name).at("find link", &end.name)?;
-        let index = seen.index;
-        if let Some(own) = self.record.ends.iter_mut().find(|own| own.name == end.name) {
-            own.index = index;
-        }
-        self.held.write(&self.record)?;
-        link::set_alias(&self.host, index, &alias(&self.record.name)).at("mark link", &end.name)?;
-        if let Some(full) = &end.full {
-            // Only a convenience: another program may have the name.
-            let _ = link::add_name(&self.host, index, full);
-        }
-        forward::calm(&end.name);
-        match bridge {
-            Some(bridge) => {
-                link::set_master(&self.host, index, bridge).at("put into the bridge", &end.name)?;
-                if let (Some(mac), true) = (plan.mac, plan.link.fence) {
-                    link::lock_port(&self.host, index, mac).at("fence link", &end.name)?;
-                }
-                if !self.record.ports.is_empty() {
-                    link::return_to_sender(&self.host, index).at("set up link", &end.name)?;
-                }
-            }
-            None => add_addresses(&self.host, index, &plan.link.host_addresses, &end.name)?,
-        }
-        link::set_up(&self.host, index).at("set up link", &end.name)?;
-        match bridge {
-            Some(_) => Ok(()),
-            None => self.route_to(&plan.link, index),
-        }
-    }
-
-    /// Addresses inside that are in no network of the host's end are on the link all the same.
-    fn route_to(&self, link: &Link, index: u32) -> Result<(), StepError> {
-        let reached = |ip: IpAddr| link.host_addresses.iter().any(|end| contains(*end, ip));
-        let mut rest = link.addresses.iter().map(|subnet| subnet.address);
-        rest.try_for_each(|ip| match reached(ip) {
-            true => Ok(()),
-            false => link::add_host_route(&self.host, index, ip).at("add a route to", ip),
-        })
-    }
-
-    /// A name that is taken is that of another program's link, or of this container's last run, whose namespace the kernel
-    /// has not freed yet.
-    fn explain(&self, err: StepError, name: &str) -> StepError {
-        let there = |socket: &Socket| link::find(socket, name).ok();
-        match err.errno {
-            errno if errno == Errno::EEXIST as i32 => match there(&self.host) {
-                Some(seen) => err.cure(format!(
-                    "the host has a {} link of this name that is not this container's",
-                    seen.kind
-                )),
-                None => err.cure("two links of this container have one name inside"),
-            },
-            errno if errno == Errno::EOPNOTSUPP as i32 => {
-                err.cure("the kernel has no links of this kind")
-            }
-            _ => err,
-        }
-    }
-
-    fn child(
-        &self,
-        parent: &str,
-        child: Child,
-        guest: &New<'_>,
-        inside: BorrowedFd,
-    ) -> Result<(), StepError> {
-        let parent = link::find(&self.host, parent).at("find link", parent)?;
-        let what = match child {
-            Child::Macvlan(_) => "create macvlan of",
-            Child::Ipvlan => "create ipvlan of",
-        };
-        link::create_child(&self.host, parent.index, child, guest, inside)
-            .at(what, &parent.name)
-            .map_err(|err| match err.errno {
-                errno if errno == Errno::EOPNOTSUPP as i32 => {
-                    err.cure("the kernel has no links of this kind")
-                }
-                errno if errno == Errno::EBUSY as i32 => {
-                    err.cure("it is a member of a bridge, or has links of the other kind")
-                }
-                _ => err,
-            })
-    }
-
-    /// Moves a link of the host inside.
-    fn lend(&mut self, name: &str, plan: &LinkPlan, inside: BorrowedFd) -> Result<(), StepError> {
-        let seen = link::find(&self.host, name).at("find link", name)?;
-        if seen.group == GROUP {
-            return Err(StepError::new("link", name).cure("it is another container's"));
-        }
-        link::move_link(&self.host, seen.index, &plan.link.name, inside)
-            .at("move into the container", name)?;
-        let moved = link::find(&self.inside, &plan.link.name).at("find link", &plan.link.name)?;
-        self.lent.push((moved.index, name.to_owned()));
-        if plan.link.mac.is_some() || plan.link.mtu.is_some() {
-            link::change(&self.inside, moved.index, plan.mac, plan.link.mtu)
-                .at("set address or MTU of", name)?;
-        }
-        Ok(())
-    }
-
-    /// Addresses and routes inside, and the link up.
-    fn settle(&self, link: &Link) -> Result<(), StepError> {
-        let name = &link.name;
-        let index = link::find(&self.inside, name).at("find link", name)?.index;
-        add_addresses(&self.inside, index, &link.addresses, name)?;
-        // Left down for a container that configures it itself, as one on a machine is.
-        link::set_up(&self.inside, index).at("set up link", name)?;
-        for gateway in &link.gateways {
-            link::add_default_route(&self.inside, index, *gateway)
-                .at("add the default route via", gateway)?;
-        }
-        Ok(())
-    }
-
-    fn bridge(&self, name: &str) -> Result<u32, StepError> {
-        let seen = link::find(&self.host, name).at("find bridge", name)?;
-        match seen.kind.as_str() {
-            "bridge" => Ok(seen.index),
-            _ => Err(StepError::new("not a bridge:", name)),
-        }
-    }
-
-    /// The bridge of this name, made when there is none.
-    fn own_bridge(&self, own: &OwnBridge, link: &Link) -> Result<u32, StepError> {
-        let name = &own.name;
-        match link::find(&self.host, name) {
-            Ok(seen) if seen.group == GROUP && seen.kind == "bridge" => {
-                // Killed before it was complete.
-                self.fill_bridge(seen.index, name, link)?;
-                return Ok(seen.index);
-            }
-            Ok(_) => {
-                return Err(StepError::new(
-                    "a link of another program has the name",
-                    name,
-                ));
-            }
-            Err(Errno::ENODEV) => {}
-            Err(err) => return Err(err).at("find bridge", name),
-        }
-        self.refuse_routed(link)?;
-        let new = New {
-            name,
-            mac: Some(own.mac),
-            mtu: None,
-        };
-        link::create_bridge(&self.host, &new)
-            .at("create bridge", name)
-            .map_err(|err| self.explain(err, name))?;
-        let index = link::find(&self.host, name).at("find bridge", name)?.index;
-        self.fill_bridge(index, name, link)?;
-        Ok(index)
-    }
-
-    fn fill_bridge(&self, index: u32, name: &str, link: &Link) -> Result<(), StepError> {
-        forward::calm(name);
-        add_addresses(&self.host, index, &link.host_addresses, name)?;
-        link::set_up(&self.host, index).at("set up bridge", name)
-    }
-
-    /// A network that the host reaches another way must not be taken from it.
-    fn refuse_routed(&self, link: &Link) -> Result<(), StepError> {
-        let routes = link::routes(&self.host).at("list", "routes")?;
-        for wanted in &link.host_addresses {
-            let taken = routes
-                .iter()
-                .filter_map(|route| route.to)
-                .find(|to| to.prefix >= wanted.prefix && contains(*wanted, to.address));
-            if let Some(taken) = taken {
-                return Err(StepError::new(
-                    "network taken:",
-                    format_args!("the host has a route to {taken} already, inside of {wanted}"),
-                )
-                .cure("name another with AddressPool=, for all containers in /etc/skep/container.d/pool.conf"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Packet filter and forwarding.
-    fn apply_rules(&mut self, records: &Records, alive: &[Record]) -> Result<(), StepError> {
-        let script: String = fences(&self.record).collect();
-        if !self.record.needs_rules() {
-            return match script.is_empty() {
-                true => Ok(()),
-                false => nft::run(&script),
-            };
-        }
-        let mut all = alive.to_vec();
-        all.push(self.record.clone());
-        filter(records, &all, script)?;
-        // After the rules that keep others from using it.
-        self.serve_loopback(alive)
-    }
-
-    /// Lets the host's own loopback addresses lead to the container's ports.
-    fn serve_loopback(&mut self, alive: &[Record]) -> Result<(), StepError> {
-        if self.record.ports.is_empty() {
-            return Ok(());
-        }
-        for name in self.record.links.clone() {
-            // What the administrator has set stays set.
-            let served = forward::serves_loopback(&name);
-            if !served || alive.iter().any(|other| other.loopback.contains(&name)) {
-                self.record.loopback.push(name.clone());
-                self.held.write(&self.record)?;
-                forward::serve_loopback(&name)?;
-            }
-            if self.record.loopback6 && self.record.reached.1.is_some() {
-                let index = link::find(&self.host, &name).at("find link", &name)?.index;
-                link::add_loopback_route(&self.host, index).at("add a route from ::1 to", &name)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes everything. What fails is told, and the rest removed all the same.
     fn end(self, records: &Records) {
-        for (index, name) in &self.lent {
-            let back = link::move_link(&self.inside, *index, name, self.host_space.as_fd());
-            if let Err(err) = back.at("move back to the host", name) {
+        for lent in &self.lent {
+            let back = lent.give_back(&self.host, &self.inside, self.host_space.as_fd());
+            if let Err(err) = back {
                 log::line(err);
             }
+        }
+        for index in &self.children {
+            // The kernel would do it later, and the next start may need the hardware address. The container may have done it.
+            let _ = link::remove(&self.inside, *index);
         }
         remove_ends(&self.host, &self.record);
         // A record that nobody holds is one of the dead.
@@ -607,30 +307,6 @@ impl Live {
         if let Err(err) = sweep(records, &self.host) {
             log::line(err);
         }
-    }
-}
-
-fn add_addresses(
-    socket: &Socket,
-    index: u32,
-    addresses: &[Subnet],
-    name: &str,
-) -> Result<(), StepError> {
-    addresses.iter().try_for_each(|subnet| {
-        link::add_address(socket, index, *subnet)
-            .at("add address", format_args!("{subnet} to {name}"))
-    })
-}
-
-fn contains(network: Subnet, address: IpAddr) -> bool {
-    match (network.address, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            (u32::from(a) ^ u32::from(b)).leading_zeros() >= network.prefix.into()
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            (u128::from(a) ^ u128::from(b)).leading_zeros() >= network.prefix.into()
-        }
-        _ => false,
     }
 }
 
