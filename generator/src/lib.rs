@@ -5,6 +5,7 @@
 //! What decides does no I/O; only [`manager`] knows D-Bus.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod apply;
 mod base64;
 pub mod cli;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use skep_spec::{Access, ContainerSpec, Root, Users};
 
+use crate::addresses::Pool;
 use crate::property::Property;
 use crate::wanted::{Ids, Wanted};
 
@@ -24,6 +25,7 @@ pub(crate) fn wanted(name: &str, properties: Vec<Property>) -> Wanted {
         source: Path::new("/etc/skep").join(format!("{name}.container")),
         spec: spec(&format!("/var/lib/machines/{name}")),
         ids: Ids::Pick,
+        pool: Pool::of_host(None),
         properties,
         wanted_by: Vec::new(),
     }

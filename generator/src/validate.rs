@@ -8,6 +8,7 @@ mod container;
 mod init;
 mod integration;
 mod mounts;
+mod network;
 mod overlays;
 mod properties;
 pub(crate) mod root;
@@ -92,6 +93,7 @@ pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
             source,
             spec: boot.spec,
             ids: boot.ids,
+            pool: boot.pool,
             properties,
             wanted_by,
         };

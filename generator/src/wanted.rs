@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use skep_spec::ContainerSpec;
 
+use crate::addresses::Pool;
 use crate::property::Property;
 
 /// A validated declaration.
@@ -17,6 +18,8 @@ pub struct Wanted {
     pub spec: ContainerSpec,
     /// How the id range is found.
     pub ids: Ids,
+    /// Where links without addresses get theirs, which `addresses` assigns.
+    pub pool: Pool,
     /// `[Unit]` and `[Service]` as typed properties, in file order, a repeated list merged into one.
     pub properties: Vec<Property>,
     /// Units of `WantedBy=`, `RequiredBy=` and `UpheldBy=`: the container starts at boot with them.

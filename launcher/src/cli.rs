@@ -29,7 +29,7 @@ use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
 use crate::supervise::{Ending, notify, supervise};
 use crate::template::{self, Made};
-use crate::{cgroup, log};
+use crate::{cgroup, log, net};
 
 const USAGE: &str = "\
 usage: launcher boot NAME | boot --spec FILE
@@ -38,9 +38,10 @@ usage: launcher boot NAME | boot --spec FILE
        launcher exec NAME [--user UID[:GID]] [--chdir DIR] [--env NAME=VALUE]... -- COMMAND [ARGUMENT...]
        launcher shell NAME [--user UID[:GID]]
        launcher console NAME [--read-only] [--clean]
+       launcher clean [--rules]
 
-Boots one system container that skep(1) declared, runs a single command in a new one, enters one, or attaches to the console
-of one. See skep-launcher(8).
+Boots one system container that skep(1) declared, runs a single command in a new one, enters one, attaches to the console of
+one, or clears away what killed ones left on the host's network. See skep-launcher(8).
 ";
 
 /// Exit status of a wrong command line.
@@ -55,6 +56,7 @@ enum Verb {
     Plan(PathBuf),
     Enter(Request),
     Attach(Attach),
+    Clean { rules: bool },
     Help,
     Version,
 }
@@ -67,6 +69,10 @@ pub fn run() -> ExitCode {
         Ok(Verb::Plan(spec)) => report(plan(&spec)),
         Ok(Verb::Enter(request)) => join::run(request),
         Ok(Verb::Attach(request)) => attach::run(&request),
+        Ok(Verb::Clean { rules }) => {
+            let done = if rules { net::rewrite() } else { net::clean() };
+            report(done.map(|()| ExitCode::SUCCESS))
+        }
         Ok(Verb::Help) => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -103,6 +109,11 @@ fn parse(mut args: Parser) -> Result<Verb, lexopt::Error> {
             Some("boot") => parse_spec_path(&mut args).map(Verb::Boot),
             Some("run") => parse_run(&mut args),
             Some("plan") => parse_spec_path(&mut args).map(Verb::Plan),
+            Some("clean") => match args.next()? {
+                None => Ok(Verb::Clean { rules: false }),
+                Some(Arg::Long("rules")) => Ok(Verb::Clean { rules: true }),
+                Some(other) => Err(other.unexpected()),
+            },
             Some("exec") => parse_request(&mut args, false).map(Verb::Enter),
             Some("shell") => parse_request(&mut args, true).map(Verb::Enter),
             Some("console") => parse_attach(&mut args).map(Verb::Attach),
@@ -266,7 +277,7 @@ fn boot_once(
     let ending = match launched {
         Launched::Stopped => Outcome::Stopped.into(),
         Launched::Running(leader) => {
-            let mut running = Running::of(leader)?;
+            let mut running = Running::of(*leader)?;
             let leader = running.leader.pid.as_raw();
             let mut publisher = Publisher::new(&plan, &file.id, leader, begun)?;
             publisher.export(running.export.as_fd());

@@ -17,6 +17,7 @@ pub mod join;
 pub mod load;
 pub mod lock;
 pub mod log;
+pub mod net;
 pub mod plan;
 pub mod prepare;
 pub mod register;

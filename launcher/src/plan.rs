@@ -10,21 +10,24 @@ pub mod ids;
 pub mod init;
 pub mod journal;
 pub mod mounts;
+pub mod net;
 pub mod security;
 pub mod store;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use skep_spec::{Access, ContainerSpec, Namespace, Network};
+use skep_spec::{Access, ContainerSpec, Join, Namespace, Network};
 
 use crate::host::HostFacts;
 use crate::lock::{Lock, TREES};
 use crate::plan::adapt::Adaptation;
+use crate::plan::adapt::names::Source;
 use crate::plan::command::CommandPlan;
 use crate::plan::ids::Ids;
 use crate::plan::init::Init;
 use crate::plan::mounts::MountOp;
+use crate::plan::net::NetPlan;
 use crate::plan::security::Limits;
 use crate::plan::store::SystemPlan;
 use crate::sys::fd::LockKind;
@@ -47,6 +50,8 @@ pub struct LaunchPlan {
     pub ids: Ids,
     /// Network namespace.
     pub network: Network,
+    /// What it holds.
+    pub net: NetPlan,
     /// Mounts below the new root, in order.
     pub mounts: Vec<MountOp>,
     /// Machine id, 32 hex digits.
@@ -82,9 +87,10 @@ impl LaunchPlan {
     }
 
     /// Files of the host that files in the container follow, in the order of their operations.
-    pub fn followed(&self) -> impl Iterator<Item = &'static str> {
+    pub fn followed(&self) -> impl Iterator<Item = Source> {
         self.mounts.iter().filter_map(|op| match op {
-            MountOp::Follow { host, .. } => Some(*host),
+            MountOp::Follow { host, .. } => Some(Source::File(host)),
+            MountOp::Resolve(servers) => Some(Source::Servers(servers.clone())),
             _ => None,
         })
     }
@@ -99,6 +105,7 @@ pub fn plan_launch(
     key: &str,
     environment: impl Fn(&str) -> Option<String>,
 ) -> LaunchPlan {
+    let (spec, left_out) = &net::on_this_host(spec, host);
     let ids = Ids::of(spec.users);
     let machine_id = environment::machine_id(name, spec, host);
     let adaptation = adapt::plan_adaptation(spec, &tree.services);
@@ -110,6 +117,10 @@ pub fn plan_launch(
         access: spec.root.access,
         ids,
         network: spec.network,
+        net: NetPlan {
+            left_out: left_out.clone(),
+            ..NetPlan::of(name, spec, host)
+        },
         mounts: match &spec.command {
             Some(command) => command::plan_mounts(spec, command, &ids),
             None => mounts::plan_mounts(spec, &ids, host, tree, &machine_id, &adaptation),
@@ -203,12 +214,18 @@ impl fmt::Display for LaunchPlan {
             write!(f, "{system}")?;
         }
         writeln!(f, "ids {}", self.ids)?;
-        let net = if self.network == Network::Host {
-            "host"
-        } else {
-            "private, loopback only"
-        };
-        writeln!(f, "network {net}")?;
+        match (self.network, &self.net.join) {
+            (Network::Host, _) => writeln!(f, "network host")?,
+            (Network::Joined, Some(Join::Path(path))) => {
+                writeln!(f, "network namespace {}", path.display())?
+            }
+            (Network::Joined, Some(Join::Container(other))) => {
+                writeln!(f, "network of container {other}")?
+            }
+            _ if self.net.is_empty() => writeln!(f, "network private, loopback only")?,
+            _ => writeln!(f, "network private")?,
+        }
+        write!(f, "{}", self.net)?;
         for namespace in &self.shared {
             writeln!(f, "namespace {namespace:?} of the host")?;
         }

@@ -13,6 +13,7 @@ pub mod link;
 pub mod loop_device;
 pub mod memory;
 pub mod mount;
+pub mod netlink;
 pub mod pidfd;
 pub mod pty;
 pub mod seccomp;

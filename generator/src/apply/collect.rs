@@ -1,10 +1,12 @@
 //! Declarations with everything that follows from them: id range, spec file and unit draft.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use skep_spec::{Content, SpecFile, Users};
 
+use crate::addresses::{self, Wanting};
 use crate::declaration::{self, Facts, LoadState, Loaded};
 use crate::problem::{Problem, Severity};
 use crate::ranges::{self, Leases, NameService, Taken};
@@ -99,13 +101,19 @@ pub fn collect(root: &Path, systemd: u32, layout: &Layout) -> Declarations {
         ..Declarations::default()
     };
     let bases = pick_ranges(&loaded, &mut declarations.leases);
+    let mut loaded = loaded;
+    let without_address = give_addresses(&mut loaded);
     for one in loaded {
         // It has no unit, and what is wrong with it stands with its instances.
         if one.state == LoadState::Template && one.warnings.is_empty() {
             continue;
         }
         let name = one.name.clone();
-        let container = container(one, bases.get(&name), systemd);
+        let given = Given {
+            base: bases.get(&name),
+            address: without_address.get(&name),
+        };
+        let container = container(one, &given, systemd);
         declarations.containers.insert(name, container);
     }
     declarations.notes.append(&mut notes);
@@ -173,7 +181,44 @@ const fn base_of(users: &Users) -> Option<u32> {
     }
 }
 
-fn container(loaded: Loaded, base: Option<&Base>, systemd: u32) -> Container {
+/// What depends on all declarations.
+struct Given<'a> {
+    /// Its id range, when one is picked.
+    base: Option<&'a Base>,
+    /// Why it has no address.
+    address: Option<&'a addresses::Exhausted>,
+}
+
+/// Gives links their addresses; containers for which none is left.
+fn give_addresses(loaded: &mut [Loaded]) -> BTreeMap<String, addresses::Exhausted> {
+    let valid = |one: &Loaded| match &one.state {
+        LoadState::Valid(wanted) => wanted.spec.net.links.clone(),
+        _ => Vec::new(),
+    };
+    let declared = loaded.iter().flat_map(valid).flat_map(|link| {
+        let ends = link.addresses.into_iter().chain(link.host_addresses);
+        ends.map(|subnet| subnet.address)
+    });
+    let declared: Vec<IpAddr> = declared.collect();
+    let mut wanting = Vec::new();
+    for one in loaded {
+        let LoadState::Valid(wanted) = &mut one.state else {
+            continue;
+        };
+        let Wanted {
+            name, pool, spec, ..
+        } = wanted.as_mut();
+        let links = spec
+            .net
+            .links
+            .iter_mut()
+            .filter(|link| addresses::wants(link));
+        wanting.extend(links.map(|link| Wanting { name, pool, link }));
+    }
+    addresses::assign(wanting, &declared).into_iter().collect()
+}
+
+fn container(loaded: Loaded, given: &Given<'_>, systemd: u32) -> Container {
     let Loaded {
         name,
         source,
@@ -193,11 +238,18 @@ fn container(loaded: Loaded, base: Option<&Base>, systemd: u32) -> Container {
         LoadState::Template => {}
         LoadState::Valid(mut wanted) => {
             container.wanted_by.clone_from(&wanted.wanted_by);
-            match boot_unit(&mut wanted, base, systemd) {
-                Ok(unit) => container.unit = Some(unit),
-                Err(message) => container
-                    .problems
-                    .push(users_problem(&container.source, message)),
+            match (given.address, boot_unit(&mut wanted, given.base, systemd)) {
+                (None, Ok(unit)) => container.unit = Some(unit),
+                (Some(exhausted), Ok(_)) => container.problems.push(problem(
+                    &container.source,
+                    "Network",
+                    exhausted.to_string(),
+                )),
+                (_, Err(message)) => {
+                    container
+                        .problems
+                        .push(problem(&container.source, "PrivateUsers", message))
+                }
             }
         }
         LoadState::Invalid {
@@ -230,11 +282,11 @@ fn boot_unit(wanted: &mut Wanted, base: Option<&Base>, systemd: u32) -> Result<U
     })
 }
 
-fn users_problem(source: &Path, message: String) -> Problem {
+fn problem(source: &Path, key: &str, message: String) -> Problem {
     Problem {
         path: source.to_owned(),
         line: None,
-        key: Some("PrivateUsers".to_owned()),
+        key: Some(key.to_owned()),
         severity: Severity::Error,
         message,
     }

@@ -7,6 +7,7 @@ pub(crate) mod cpus;
 pub(crate) mod credential;
 pub(crate) mod device;
 pub(crate) mod exec;
+pub(crate) mod link;
 pub(crate) mod network;
 pub(crate) mod path;
 pub(crate) mod signal;

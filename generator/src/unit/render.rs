@@ -10,7 +10,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use skep_spec::{ContainerSpec, Device, LAUNCHER, LinkJournal, Missing, Store, Upper};
+use skep_spec::{ContainerSpec, Device, Join, LAUNCHER, LinkJournal, Missing, Store, Upper};
 
 use crate::distinct::extend;
 use crate::property::{Command, Property, Value};
@@ -37,11 +37,17 @@ pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
         let names = wanted.spec.pass_environment.clone();
         properties.push(Property::new("PassEnvironment", Value::List(names)));
     }
+    for property in joined_network(&wanted.spec) {
+        merge(&mut properties, property);
+    }
     if let Some(devices) = devices_of(&wanted.spec) {
         merge(&mut properties, devices);
     }
     for property in &wanted.properties {
         merge(&mut properties, property.clone());
+    }
+    if !wanted.spec.net.links.is_empty() {
+        clean_after(&mut properties);
     }
     UnitDraft {
         name: unit_name(&wanted.name),
@@ -142,6 +148,33 @@ pub fn devices_of(spec: &ContainerSpec) -> Option<Property> {
         rules.extend(image_devices(spec));
     }
     (!rules.is_empty()).then(|| Property::new("DeviceAllow", Value::Pairs(rules)))
+}
+
+/// What a container that shares another's network needs of its unit.
+fn joined_network(spec: &ContainerSpec) -> Vec<Property> {
+    let mut properties = Vec::new();
+    if let Some(Join::Container(other)) = &spec.net.join {
+        let unit = unit_name(other);
+        // It goes when the other goes: the network would be left without its links.
+        for name in ["Requires", "After"] {
+            properties.push(Property::new(name, Value::List(vec![unit.clone()])));
+        }
+    }
+    properties
+}
+
+/// A launcher that is killed leaves links and rules on the host. Before the declaration's own commands.
+fn clean_after(properties: &mut Vec<Property>) {
+    let clean = Command {
+        path: LAUNCHER.to_owned(),
+        argv: vec![LAUNCHER.to_owned(), "clean".to_owned()],
+        ignore_failure: true,
+    };
+    let declared = properties.iter_mut().find(|p| p.name == "ExecStopPost");
+    match declared.map(|property| &mut property.value) {
+        Some(Value::Exec(commands)) => commands.insert(0, clean),
+        _ => properties.push(Property::new("ExecStopPost", Value::Exec(vec![clean]))),
+    }
 }
 
 /// The launcher makes the node, which takes `m`; a container with private users could not.

@@ -1,8 +1,9 @@
 //! `[Container]` to the launcher's spec.
 
-use skep_spec::{ContainerSpec, Network, Variable};
+use skep_spec::{ContainerSpec, Variable};
 
-use super::{At, Reader, adapt, init, integration, mounts, root, security, store, users};
+use super::{At, Reader, adapt, init, integration, mounts, network, root, security, store, users};
+use crate::addresses::Pool;
 use crate::declaration::value::variable_name;
 use crate::declaration::words;
 use crate::problem::{Origin, quoted};
@@ -15,6 +16,7 @@ const MAX_HOSTNAME: usize = 64;
 pub(super) struct Read {
     pub(super) spec: ContainerSpec,
     pub(super) ids: Ids,
+    pub(super) pool: Pool,
     pub(super) users_at: Option<Origin>,
     /// Where `Root=` stands.
     pub(super) root_at: Option<Origin>,
@@ -35,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     let pass_environment = values(reader.list("PassEnvironment", pass_environment));
     let users = users::read(reader);
     let mounts = mounts::read(reader, users.users, fresh_var);
-    let network = reader.scalar("Network", network);
+    let network::Read { network, net, pool } = network::read(reader);
     let security = security::read(reader, users.users);
     let adapt = adapt::read(reader);
     let integration = integration::read(reader);
@@ -49,7 +51,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
         binds: mounts.binds,
         overlays: mounts.overlays,
         temporary: mounts.temporary,
-        network: value(network).unwrap_or(Network::Private),
+        network,
+        net,
         kill_signal: init.kill_signal,
         reboot_signal: init.reboot_signal,
         manager: init.manager,
@@ -70,6 +73,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
     Read {
         spec,
         ids: users.ids,
+        pool,
         users_at: users.at,
         root_at,
     }
@@ -171,17 +175,6 @@ fn check_variable(name: &str) -> Result<(), String> {
         return Err(format!("{name} is set by skep{instead}"));
     }
     Ok(())
-}
-
-fn network(text: &str) -> Result<Network, String> {
-    match text {
-        "private" => Ok(Network::Private),
-        "host" => Ok(Network::Host),
-        _ => Err(format!(
-            "{} is not supported in this version; use private or host",
-            quoted(text)
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -238,7 +238,7 @@ const WRONG: &[(&[u8], u32, &str)] = &[
     (
         b"[Container]\nVirtualEthernet=yes\n",
         2,
-        "not supported in this version",
+        "use Network=veth or",
     ),
     (
         b"[Container]\nAmbientCapability=CAP_NET_ADMIN\n",
@@ -698,7 +698,103 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         2,
         "idmap needs private users",
     ),
-    (b"[Container]\nNetwork=veth\n", 2, "use private or host"),
+    (
+        b"[Container]\nNetwork=vteh\n",
+        2,
+        "not a kind of network: \"vteh\"; did you mean veth?",
+    ),
+    (b"[Container]\nNetwork=bridge\n", 2, "write bridge:NAME"),
+    (
+        b"[Container]\nNetwork=nat,colour=red\n",
+        2,
+        "unknown option",
+    ),
+    (
+        b"[Container]\nNetwork=host,name=eth0\n",
+        2,
+        "host is no link and takes no options",
+    ),
+    (b"[Container]\nNetwork=netns:run/x\n", 2, "not absolute"),
+    (
+        b"[Container]\nNetwork=container:bad\n",
+        2,
+        "a container cannot join itself",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nAddress=192.0.2.2\n",
+        2,
+        "192.0.2.2 is not in the network of the bridge, 10.213.0.0/17",
+    ),
+    (
+        b"[Container]\nAddress=192.0.2.2\n",
+        2,
+        "has no link that this could be about",
+    ),
+    (
+        b"[Container]\nNetwork=veth\nAddress=192.0.2.2/33\n",
+        3,
+        "prefix length",
+    ),
+    (
+        b"[Container]\nNetwork=bridge:br0\nHostAddress=192.0.2.2\n",
+        2,
+        "only a veth and a zone",
+    ),
+    (
+        b"[Container]\nNetwork=veth\nGateway=192.0.2.1 192.0.2.2\n",
+        2,
+        "more than one gateway",
+    ),
+    (
+        b"[Container]\nNetwork=veth\nMACAddress=01:00:5e:00:00:01\n",
+        3,
+        "not the address of one link",
+    ),
+    (
+        b"[Container]\nNetwork=veth\nMTUBytes=20\n",
+        3,
+        "between 68 and 65535",
+    ),
+    (
+        b"[Container]\nNetwork=veth\nInterfaceName=a/b\n",
+        3,
+        "not the name of a link",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nLink=veth,name=host0\n",
+        3,
+        "another link is called host0",
+    ),
+    (
+        b"[Container]\nNetwork=host\nLink=veth\n",
+        3,
+        "has the links that it has",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nAddressPool=10.0.0.1/16\n",
+        3,
+        "write 10.0.0.0/16",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nDNS=dns.example.org\n",
+        3,
+        "not an address",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nPort=80-70\n",
+        3,
+        "ends before it begins",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nPort=8080:80\nPort=8000-8100:1000\n",
+        4,
+        "is given away at",
+    ),
+    (
+        b"[Container]\nPort=80\n",
+        2,
+        "no link leads from the host to the container",
+    ),
     // The unit.
     (
         b"[Unit]\nAfter=db\n",
@@ -863,7 +959,7 @@ fn all_problems_in_file_order() {
     let root = Root::new();
     root.put(
         "/etc/skep/bad.container",
-        "[Container]\nNetwork=veth\nBnid=/a\njunk\n[Service]\nNice=99\n[Frob]\n[Install]\nWantedBy=machines.target x\n",
+        "[Container]\nNetwork=vteh\nBnid=/a\njunk\n[Service]\nNice=99\n[Frob]\n[Install]\nWantedBy=machines.target x\n",
     );
     root.put("/etc/skep/bad.container.d/20.conf", "[Container]\nRoot=b\n");
     root.put(

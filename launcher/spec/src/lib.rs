@@ -7,10 +7,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod net;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use net::{Join, Link, LinkKind, MacvlanMode, Net, Port, Protocol, Subnet};
 
 /// Version of both files. Raised with every change of shape.
 pub const VERSION: u32 = 3;
@@ -87,6 +91,8 @@ pub struct ContainerSpec {
     pub users: Users,
     /// `Network=`.
     pub network: Network,
+    /// `Network=`, `Link=` and what belongs to them: what a network namespace of the container's own holds.
+    pub net: Net,
     /// `KillSignal=`: number of the signal that asks the init to shut down; by init when absent.
     pub kill_signal: Option<i32>,
     /// `RebootSignal=`: number of the signal that asks the init to reboot; by init when absent.
@@ -145,6 +151,7 @@ impl ContainerSpec {
             temporary: Vec::new(),
             users,
             network: Network::Private,
+            net: Net::default(),
             kill_signal: None,
             reboot_signal: None,
             manager: None,
@@ -559,10 +566,12 @@ pub enum Users {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// Its own, with loopback only.
+    /// Its own, with loopback and the links of [`Net`].
     Private,
     /// The host's.
     Host,
+    /// One that is there already: [`Net::join`].
+    Joined,
 }
 
 /// What the supervisor publishes about a running container, mode 0600.

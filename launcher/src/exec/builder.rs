@@ -28,6 +28,7 @@ use crate::exec::share::{create_source, refuse_wiped};
 use crate::exec::store;
 use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
+use crate::plan::adapt::names::RESOLV_CONF;
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
 use crate::streams::follow_size;
@@ -150,6 +151,7 @@ impl Builder<'_> {
             MountOp::Script(path, content) => self.cover_program(path, content),
             MountOp::Supply(path, content) => self.supply(path, content),
             MountOp::Follow { target, .. } => self.follow(Path::new(target)),
+            MountOp::Resolve(_) => self.follow(Path::new(RESOLV_CONF)),
             MountOp::Replace(path, content) => self.replace(path, content),
             MountOp::Mask(path) => self.mask(Path::new(path)),
             MountOp::MaskOfProcessors(name) => self.mask_of_processors(name),
@@ -403,6 +405,7 @@ fn reads_host_tree(op: &MountOp) -> bool {
         | MountOp::Script(..)
         | MountOp::Supply(..)
         | MountOp::Follow { .. }
+        | MountOp::Resolve(_)
         | MountOp::Inaccessible(_)
         | MountOp::Export(_)
         | MountOp::Link { .. }

@@ -14,6 +14,7 @@ use skep_spec::Namespace;
 use crate::cgroup::Payload;
 use crate::exec::explain::explain_clone;
 use crate::exec::{Stdio, stage};
+use crate::net::{self, Attached};
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::supervise::names::Names;
@@ -32,6 +33,8 @@ pub struct Leader {
     /// directory of exported sockets when there are, then the socket for its addresses when it boots in a network namespace
     /// of its own.
     pub built: Vec<OwnedFd>,
+    /// Its links; those on the host end with this.
+    pub network: Attached,
     /// Files in the container that follow the host's.
     pub names: Names,
 }
@@ -51,6 +54,8 @@ pub struct Running {
     pub export: OwnedFd,
     /// Files in it that follow the host's.
     pub names: Names,
+    /// Its links; those on the host end with this.
+    pub network: Attached,
 }
 
 impl Running {
@@ -72,6 +77,7 @@ impl Running {
             addresses: built.next(),
             export,
             names: leader.names,
+            network: leader.network,
         })
     }
 }
@@ -80,7 +86,7 @@ impl Running {
 #[derive(Debug)]
 pub enum Launched {
     /// The first process runs.
-    Running(Leader),
+    Running(Box<Leader>),
     /// A stop was asked for meanwhile; nothing is left.
     Stopped,
 }
@@ -168,6 +174,8 @@ pub fn launch(
         write_maps(plan, guest)?;
     }
     to_stage.send(&Frame::Mapped, &[])?;
+    // While the stage builds the tree.
+    let network = net::attach(&plan.name, &plan.net, guest)?;
     let Some((Frame::Built, mut built)) = wait(&to_stage)? else {
         return Ok(Launched::Stopped);
     };
@@ -205,11 +213,12 @@ pub fn launch(
             plan.init.path.display(),
         ));
     }
-    Ok(Launched::Running(Leader {
+    Ok(Launched::Running(Box::new(Leader {
         child: leader,
         built,
+        network,
         names,
-    }))
+    })))
 }
 
 fn cloned(frame: Frame, mut fds: Vec<OwnedFd>) -> Result<Child, StepError> {

@@ -14,6 +14,7 @@ use skep_spec::{Namespace, Network};
 use crate::cgroup::Payload;
 use crate::exec::explain::explain_clone;
 use crate::exec::{Stdio, builder, guest, idmap, root};
+use crate::net;
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
 use crate::sync::{Channel, Frame};
@@ -34,7 +35,8 @@ pub fn run(
     guest_end: Channel,
     stdio: Stdio,
 ) -> ! {
-    let result = match clone_guest(plan, payload) {
+    let cloned = net::join::enter(&plan.net).and_then(|()| clone_guest(plan, payload));
+    let result = match cloned {
         Ok(Side::Child) => {
             // While it has a copy of that, the supervisor could not see the end of a stage that was killed.
             drop(channel);

@@ -5,6 +5,7 @@
 
 mod fstab;
 mod inittab;
+mod links;
 pub mod names;
 mod runit;
 mod script;
@@ -60,6 +61,7 @@ pub fn plan_adaptation(spec: &ContainerSpec, services: &Services) -> Adaptation 
     }
     if spec.adapt.enabled {
         names::plan(spec, services, &mut adaptation);
+        links::plan(spec, services, &mut adaptation);
     }
     if spec.command.is_some() {
         return adaptation;

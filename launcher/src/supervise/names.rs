@@ -1,4 +1,5 @@
-//! Files in a container that follow the host's: with a shared network, those by which names are looked up.
+//! Files in a container that follow the host's: with a shared network, those by which names are looked up; with a
+//! masqueraded link, its name servers.
 //!
 //! Each is a file of ours, mounted read-only over the container's, and written in place through a descriptor that the
 //! builder left. A change of the host's file is noticed in its directory, and in that of the file that a link leads to: it
@@ -7,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::plan::adapt::names::{HOSTS, LOCALHOST};
+use crate::plan::adapt::names::{HOSTS, LOCALHOST, RESOLV_CONF, Source};
 
 /// Longest file that is passed on.
 const LIMIT: u64 = 1 << 20;
@@ -34,7 +36,7 @@ pub struct Names {
 
 #[derive(Debug)]
 struct Followed {
-    host: &'static str,
+    source: Source,
     file: File,
     content: Vec<u8>,
 }
@@ -42,9 +44,9 @@ struct Followed {
 impl Names {
     /// Fills the files and watches the host's. A watch that cannot be had, as their number is limited, is told once: the
     /// container keeps what it has until its next start.
-    pub fn start(files: impl Iterator<Item = (&'static str, OwnedFd)>) -> Names {
-        let followed = |(host, file): (_, OwnedFd)| Followed {
-            host,
+    pub fn start(files: impl Iterator<Item = (Source, OwnedFd)>) -> Names {
+        let followed = |(source, file): (_, OwnedFd)| Followed {
+            source,
             file: file.into(),
             content: Vec::new(),
         };
@@ -83,8 +85,10 @@ impl Names {
     /// Watches first: a change after the look is seen by the next one.
     fn update(&self) {
         for followed in self.files.borrow_mut().iter_mut() {
-            for directory in directories(Path::new(followed.host)) {
-                self.watch_directory(&directory);
+            for path in followed.source.paths() {
+                for directory in directories(Path::new(path)) {
+                    self.watch_directory(&directory);
+                }
             }
             followed.update();
         }
@@ -110,7 +114,10 @@ impl Names {
 
 impl Followed {
     fn update(&mut self) {
-        let content = read(self.host);
+        let content = match &self.source {
+            Source::File(path) => read(path),
+            Source::Servers(servers) => resolv_conf(servers),
+        };
         if content == self.content {
             return;
         }
@@ -127,6 +134,55 @@ fn not_followed(errno: Errno, sysctl: &str) {
     crate::log::line(format_args!(
         "changes of the host's /etc/resolv.conf and its like are not followed: {why}; raise fs.inotify.{sysctl}"
     ));
+}
+
+impl Source {
+    /// Files of the host that it depends on.
+    fn paths(&self) -> &[&'static str] {
+        match self {
+            Source::File(path) => std::slice::from_ref(path),
+            Source::Servers(servers) if servers.is_empty() => &[RESOLV_CONF, RESOLVED],
+            Source::Servers(_) => &[],
+        }
+    }
+}
+
+/// What systemd-resolved was told, while resolv.conf names itself.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+fn resolv_conf(servers: &[IpAddr]) -> Vec<u8> {
+    let head = "# Written by skep.\n";
+    if servers.is_empty() {
+        let own = String::from_utf8_lossy(&read(RESOLV_CONF)).into_owned();
+        let reachable = reachable(&own).or_else(|| {
+            let told = String::from_utf8_lossy(&read(RESOLVED)).into_owned();
+            reachable(&told)
+        });
+        let none = "# The host has no name server that can be reached from here; set DNS=.\n";
+        return format!("{head}{}", reachable.as_deref().unwrap_or(none)).into_bytes();
+    }
+    let servers = servers.iter().map(|ip| format!("nameserver {ip}\n"));
+    format!("{head}{}", servers.collect::<String>()).into_bytes()
+}
+
+/// A resolv.conf without the servers of the host's own loopback; nothing when it has no others.
+fn reachable(text: &str) -> Option<String> {
+    let server = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next() == Some("nameserver")).then(|| words.next().unwrap_or_default().to_owned())
+    };
+    let leads_out = |server: &str| {
+        let address = server.parse::<IpAddr>();
+        address.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified())
+    };
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with(['#', ';']))
+        .filter(|line| server(line).is_none_or(|server| leads_out(&server)))
+        .collect();
+    kept.iter()
+        .any(|line| server(line).is_some())
+        .then(|| kept.join("\n") + "\n")
 }
 
 /// The host's file; nothing when there is none, but `localhost` is always found.
@@ -169,6 +225,16 @@ fn directories(path: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_servers_that_can_be_reached() {
+        let text = "# x\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\nsearch example.org\n";
+        let want = "nameserver 192.0.2.1\nsearch example.org\n";
+        assert_eq!(reachable(text).as_deref(), Some(want));
+        assert_eq!(reachable("nameserver 127.0.0.53\noptions edns0\n"), None);
+        let own = resolv_conf(&["fd00::1".parse().unwrap()]);
+        assert!(own.ends_with(b"nameserver fd00::1\n"));
+    }
 
     #[test]
     fn watches_where_links_lead() {

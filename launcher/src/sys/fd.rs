@@ -131,6 +131,17 @@ pub fn try_lock(file: BorrowedFd, kind: LockKind) -> nix::Result<()> {
     super::check(unsafe { libc::flock(file.as_raw_fd(), whole | libc::LOCK_NB) }.into()).map(drop)
 }
 
+/// Waits for an exclusive lock of the whole file, flock(2).
+pub fn lock(file: BorrowedFd) -> nix::Result<()> {
+    loop {
+        // SAFETY: flock(2) takes two integers.
+        match super::check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }.into()) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// An empty memory file that can be sealed and executed.
 pub fn memfd(name: &CStr) -> nix::Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;

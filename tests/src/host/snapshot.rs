@@ -10,6 +10,11 @@ use super::Host;
 const SECTIONS: &[(&str, &str)] = &[
     ("mount", "awk '{print $5, $(NF-2)}' /proc/1/mountinfo"),
     ("link", "ls /sys/class/net"),
+    (
+        "network",
+        "ls /run/skep/network 2>/dev/null || true; nft list tables 2>/dev/null || true; \
+         sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding",
+    ),
     // The slice itself comes with the first machine and goes when systemd gets to it.
     (
         "cgroup",

@@ -55,7 +55,41 @@ pub(super) static ROWS: &[KeyRow] = &[
     row(
         "Network",
         ONE,
-        "private (default): loopback only; host: the host's",
+        "private (default), host, nat, veth, bridge:NAME, zone:NAME, macvlan:LINK and more",
+    ),
+    row(
+        "Link",
+        LIST,
+        "KIND[:NAME][,OPTION=VALUE]...: one more link, of the kinds of Network=",
+    ),
+    row(
+        "InterfaceName",
+        ONE,
+        "name of the link inside, default host0",
+    ),
+    row("MACAddress", ONE, "hardware address of the link inside"),
+    row("MTUBytes", ONE, "longest packet of the link"),
+    row(
+        "Address",
+        LIST,
+        "ADDRESS[/PREFIX]...: addresses of the link inside",
+    ),
+    row(
+        "HostAddress",
+        LIST,
+        "ADDRESS[/PREFIX]...: addresses of a veth's end on the host",
+    ),
+    row("Gateway", LIST, "default gateways of the link"),
+    row("DNS", LIST, "name servers of the container"),
+    row(
+        "AddressPool",
+        LIST,
+        "networks that addresses come from, default 10.213.0.0/16 and one of IPv6",
+    ),
+    row(
+        "Port",
+        LIST,
+        "[tcp:|udp:][ADDRESS:]HOST[:CONTAINER]: ports of the host that lead inside",
     ),
     row(
         "KillSignal",

@@ -1,7 +1,9 @@
 //! The files by which names are looked up. With the host's network they are the host's, as they are now and as they
 //! become: the supervisor follows them.
 
-use skep_spec::{Access, ContainerSpec, Network, ResolvConf};
+use std::net::IpAddr;
+
+use skep_spec::{Access, ContainerSpec, LinkKind, Network, ResolvConf};
 
 use super::Adaptation;
 use crate::plan::mounts::MountOp;
@@ -10,50 +12,89 @@ use crate::tree::services::Services;
 /// What the host's network shares.
 pub const NAMES: [&str; 4] = [HOSTS, "/etc/nsswitch.conf", RESOLV_CONF, "/etc/services"];
 
+/// hosts(5).
+pub const HOSTS: &str = "/etc/hosts";
+
 /// resolv.conf(5).
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// hosts(5).
-pub const HOSTS: &str = "/etc/hosts";
+/// What a file that the supervisor fills is filled with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The content of this file of the host.
+    File(&'static str),
+    /// A resolv.conf with these name servers; with those of the host that a container can reach when there are none.
+    Servers(Vec<IpAddr>),
+}
 
 /// A hosts file for those who have none.
 pub const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
 pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
+    // ResolvConf= may ask for another one, or for none.
+    let asked = spec.resolv_conf != ResolvConf::Auto;
     match spec.network {
         Network::Host => {
-            // ResolvConf= may ask for another one, or for none.
-            let asked = spec.resolv_conf != ResolvConf::Auto;
             for path in NAMES
                 .into_iter()
                 .filter(|path| !asked || *path != RESOLV_CONF)
             {
-                // An empty mount point means to every reader what a missing file means.
-                if services.names.contains(path) || spec.root.access != Access::ReadOnly {
-                    adaptation.mounts.push(MountOp::Follow {
-                        host: path,
-                        target: path,
-                    });
-                } else {
-                    adaptation.notes.push(format!(
-                        "the read-only tree has no {path} over which the host's could be mounted"
-                    ));
-                }
+                let op = MountOp::Follow {
+                    host: path,
+                    target: path,
+                };
+                over(path, op, spec, services, adaptation);
             }
         }
-        // A volatile root has none of the tree's.
-        Network::Private
-            if services.names.contains(HOSTS) && spec.root.access != Access::Volatile => {}
-        Network::Private => match spec.root.access {
-            Access::Ephemeral | Access::Volatile => {
-                let text = LOCALHOST.as_bytes().to_vec();
-                adaptation.mounts.push(MountOp::Supply(HOSTS.into(), text));
+        Network::Private | Network::Joined => {
+            hosts(spec, services, adaptation);
+            let net = &spec.net;
+            // A link without addresses is configured by the container, name servers included.
+            let masqueraded = net
+                .links
+                .iter()
+                .any(|link| matches!(link.kind, LinkKind::Nat(_)));
+            if !asked && (masqueraded || !net.dns.is_empty()) {
+                let op = MountOp::Resolve(net.dns.clone());
+                over(RESOLV_CONF, op, spec, services, adaptation);
             }
-            // Nothing is written to a tree that stays.
-            Access::Write | Access::ReadOnly => adaptation.notes.push(format!(
-                "the tree has no {HOSTS}, so localhost may not be found"
-            )),
-        },
+        }
+    }
+}
+
+/// Puts a file of ours over the tree's.
+fn over(
+    path: &str,
+    op: MountOp,
+    spec: &ContainerSpec,
+    services: &Services,
+    adaptation: &mut Adaptation,
+) {
+    // An empty mount point means to every reader what a missing file means.
+    if services.names.contains(path) || spec.root.access != Access::ReadOnly {
+        adaptation.mounts.push(op);
+    } else {
+        adaptation.notes.push(format!(
+            "the read-only tree has no {path} over which the host's could be mounted"
+        ));
+    }
+}
+
+/// localhost is always found.
+fn hosts(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
+    // A volatile root has none of the tree's.
+    if services.names.contains(HOSTS) && spec.root.access != Access::Volatile {
+        return;
+    }
+    match spec.root.access {
+        Access::Ephemeral | Access::Volatile => {
+            let text = LOCALHOST.as_bytes().to_vec();
+            adaptation.mounts.push(MountOp::Supply(HOSTS.into(), text));
+        }
+        // Nothing is written to a tree that stays.
+        Access::Write | Access::ReadOnly => adaptation.notes.push(format!(
+            "the tree has no {HOSTS}, so localhost may not be found"
+        )),
     }
 }
 

@@ -8,10 +8,11 @@ use crate::plan::mounts::MountOp;
 use crate::tree::services::Services;
 
 pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
+    let reach = table::Reach::of(spec);
     let known = services
         .scripts
         .keys()
-        .filter_map(|name| table::script(name, spec.network))
+        .filter_map(|name| table::script(name, reach))
         .chain(services.runs.iter().filter_map(|name| runit::login(name)));
     for entry in choose(spec, known) {
         let found = services

@@ -28,10 +28,11 @@ const SUFFIXES: [&str; 10] = [
 ];
 
 pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut Adaptation) {
+    let reach = table::Reach::of(spec);
     let known = services
         .units
         .iter()
-        .filter_map(|name| table::unit(name, spec.network))
+        .filter_map(|name| table::unit(name, reach))
         .chain(table_mounts(spec, services))
         .chain(services.mounts.iter().filter_map(mount_unit))
         .chain(crypt(services));

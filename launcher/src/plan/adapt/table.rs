@@ -1,6 +1,6 @@
 //! The services that do not fit into a container.
 
-use skep_spec::Network;
+use skep_spec::{ContainerSpec, Network};
 
 use super::{Effect, Entry};
 
@@ -13,6 +13,37 @@ enum Scope {
     HostNetwork,
     /// Where there is no link but loopback.
     LoopbackOnly,
+    /// Where all links were configured before the container's first process runs.
+    Configured,
+}
+
+/// What the container's network namespace holds, as far as its services go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The host's links.
+    Others,
+    /// Loopback.
+    Loopback,
+    /// Links that need nothing more.
+    Configured,
+    /// Links that the container configures.
+    Own,
+}
+
+impl Reach {
+    /// Of this container.
+    pub(super) fn of(spec: &ContainerSpec) -> Reach {
+        let links = &spec.net.links;
+        match spec.network {
+            Network::Host => Reach::Others,
+            Network::Joined => Reach::Configured,
+            Network::Private if links.is_empty() => Reach::Loopback,
+            Network::Private if links.iter().all(|link| !link.addresses.is_empty()) => {
+                Reach::Configured
+            }
+            Network::Private => Reach::Own,
+        }
+    }
 }
 
 /// Some services and what is wrong with them.
@@ -352,22 +383,31 @@ const COMMON: &[Rule] = &[
         Scope::LoopbackOnly,
         Effect::StandIn,
         "loopback is up and there is no other link",
-        &[
-            "networking",
-            "network",
-            "net.*",
-            "dhcpcd",
-            "dhcpcd@*",
-            "dhclient",
-            "dhclient@*",
-            "udhcpc",
-            "ifup@*",
-            "ifplugd",
-            "*-wait-online",
-            "systemd-networkd-wait-online@*",
-            "staticroute",
-        ],
+        CONFIGURING,
     ),
+    rule(
+        Scope::Configured,
+        Effect::StandIn,
+        "the links are configured already",
+        CONFIGURING,
+    ),
+];
+
+/// What configures links or waits until others have.
+const CONFIGURING: &[&str] = &[
+    "networking",
+    "network",
+    "net.*",
+    "dhcpcd",
+    "dhcpcd@*",
+    "dhclient",
+    "dhclient@*",
+    "udhcpc",
+    "ifup@*",
+    "ifplugd",
+    "*-wait-online",
+    "systemd-networkd-wait-online@*",
+    "staticroute",
 ];
 
 /// Where systemd starts the services. What its own conditions leave out of a container is not listed.
@@ -441,16 +481,16 @@ const SCRIPTS: &[Rule] = &[
 ];
 
 /// What is wrong with a unit.
-pub(super) fn unit(name: &str, network: Network) -> Option<Entry> {
+pub(super) fn unit(name: &str, network: Reach) -> Option<Entry> {
     find(&[COMMON, UNITS], name, super::service(name), network)
 }
 
 /// What is wrong with a script in `/etc/init.d`.
-pub(super) fn script(name: &str, network: Network) -> Option<Entry> {
+pub(super) fn script(name: &str, network: Reach) -> Option<Entry> {
     find(&[COMMON, SCRIPTS], name, super::service(name), network)
 }
 
-fn find(tables: &[&[Rule]], name: &str, service: &str, network: Network) -> Option<Entry> {
+fn find(tables: &[&[Rule]], name: &str, service: &str, network: Reach) -> Option<Entry> {
     let rules = tables.iter().copied().flatten();
     let rule = rules
         .filter(|rule| rule.scope.holds(network))
@@ -463,11 +503,12 @@ fn find(tables: &[&[Rule]], name: &str, service: &str, network: Network) -> Opti
 }
 
 impl Scope {
-    fn holds(self, network: Network) -> bool {
+    fn holds(self, network: Reach) -> bool {
         match self {
             Scope::Always => true,
-            Scope::HostNetwork => network == Network::Host,
-            Scope::LoopbackOnly => network == Network::Private,
+            Scope::HostNetwork => network == Reach::Others,
+            Scope::LoopbackOnly => network == Reach::Loopback,
+            Scope::Configured => network == Reach::Configured,
         }
     }
 }
@@ -488,38 +529,34 @@ mod tests {
     #[test]
     fn rules_name_services_of_any_init() {
         for (name, network, effect) in [
-            ("hwclock.service", Network::Private, Some(Effect::Masked)),
-            (
-                "networking.service",
-                Network::Private,
-                Some(Effect::StandIn),
-            ),
-            ("NetworkManager.service", Network::Private, None),
+            ("hwclock.service", Reach::Loopback, Some(Effect::Masked)),
+            ("networking.service", Reach::Loopback, Some(Effect::StandIn)),
+            ("NetworkManager.service", Reach::Loopback, None),
             (
                 "NetworkManager.service",
-                Network::Host,
+                Reach::Others,
                 Some(Effect::Masked),
             ),
             (
                 "NetworkManager-wait-online.service",
-                Network::Private,
+                Reach::Loopback,
                 Some(Effect::StandIn),
             ),
             (
                 "serial-getty@ttyS0.service",
-                Network::Host,
+                Reach::Others,
                 Some(Effect::Masked),
             ),
-            ("getty@.service", Network::Host, None),
-            ("lvm2-lvmpolld.socket", Network::Host, Some(Effect::Masked)),
-            ("ssh.service", Network::Host, None),
-            ("smartd.timer", Network::Host, None),
+            ("getty@.service", Reach::Others, None),
+            ("lvm2-lvmpolld.socket", Reach::Others, Some(Effect::Masked)),
+            ("ssh.service", Reach::Others, None),
+            ("smartd.timer", Reach::Others, None),
         ] {
             let got = unit(name, network).map(|entry| entry.effect);
             assert_eq!(got, effect, "{name} {network:?}");
         }
-        assert!(script("hwclock.sh", Network::Private).is_some());
-        assert!(script("net.eth0", Network::Host).is_some());
-        assert!(script("cron", Network::Host).is_none());
+        assert!(script("hwclock.sh", Reach::Loopback).is_some());
+        assert!(script("net.eth0", Reach::Others).is_some());
+        assert!(script("cron", Reach::Others).is_none());
     }
 }

@@ -1,10 +1,12 @@
 //! The operations that a tree of mounts is built from, as values that can be printed.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use skep_spec::{Bind, Device, Missing, Overlay, Timezone, Upper};
 
+use crate::plan::adapt::names::RESOLV_CONF;
 use crate::plan::store::View;
 use crate::sys::mount::Attr;
 
@@ -58,6 +60,9 @@ pub enum MountOp {
         /// In the container.
         target: &'static str,
     },
+    /// As [`MountOp::Follow`], /etc/resolv.conf: with these name servers, or else those of the host that a container can
+    /// reach.
+    Resolve(Vec<IpAddr>),
     /// An empty file or directory over what is there, so that a reader finds nothing instead of an error. Nothing there:
     /// skipped.
     Mask(&'static str),
@@ -146,6 +151,10 @@ impl fmt::Display for MountOp {
                 write!(f, "follow the host's {host}")
             }
             MountOp::Follow { host, target } => write!(f, "follow the host's {host} on {target}"),
+            MountOp::Resolve(servers) if servers.is_empty() => {
+                write!(f, "follow the host's name servers in {RESOLV_CONF}")
+            }
+            MountOp::Resolve(_) => write!(f, "cover {RESOLV_CONF}"),
             MountOp::Replace(path, _) => write!(f, "replace {}", path.display()),
             MountOp::Mask(path) => write!(f, "mask {path}"),
             MountOp::MaskOfProcessors(name) => write!(f, "mask {name} of each processor"),
