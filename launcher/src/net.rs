@@ -275,7 +275,7 @@ impl Live {
             LinkKind::Interface(name) => self.lend(name, plan, inside)?,
         }
         if !link.addresses.is_empty() {
-            within(inside, || forward::skip_detection(&link.name))
+            within(inside, || forward::calm(&link.name))
                 .at("enter the network of", "the container")?;
         }
         self.settle(link)
