@@ -171,9 +171,24 @@ fn seen(host: &Host) -> Result<BTreeMap<&'static str, String>> {
                 side.name
             );
         }
-        all.insert(side.name, inside(host, side.name, SEEN)?);
+        let seen = inside(host, side.name, SEEN)?;
+        reached(host, &seen).with_context(|| side.name)?;
+        all.insert(side.name, seen);
     }
     Ok(all)
+}
+
+/// The host reaches every address: nobody listens, which is told at once.
+fn reached(host: &Host, seen: &str) -> Result<()> {
+    let addresses = seen.lines().filter_map(|line| line.strip_prefix("inet"));
+    for address in addresses {
+        let address = address.trim_start_matches('6').trim();
+        let address = address.split('/').next().unwrap_or_default();
+        let script = format!("timeout 2 bash -c '</dev/tcp/{address}/9' 2>&1; true");
+        let said = host.sh(&script)?.stdout();
+        ensure!(said.contains("refused"), "{address}: {said:?}");
+    }
+    Ok(())
 }
 
 /// Managers take a moment before they do harm, so twice.
