@@ -5,25 +5,27 @@
 
 mod forward;
 pub mod join;
+mod lent;
 pub mod link;
+mod make;
 mod nft;
 pub mod record;
 pub mod rules;
 
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use nix::errno::Errno;
 use nix::unistd::Pid;
-use skep_spec::{Link, LinkKind, Port, Subnet};
+use skep_spec::{LinkKind, Port};
 
-use self::link::{Child, GROUP, New};
+use self::lent::Lent;
+use self::link::GROUP;
 use self::record::{End, Held, Record, Records};
 use crate::log;
-use crate::plan::net::{LinkPlan, NetPlan, OwnBridge};
+use crate::plan::net::{LinkPlan, NetPlan};
 use crate::step::{At, StepError};
-use crate::sys::netlink::{Socket, within};
+use crate::sys::netlink::Socket;
 
 /// The network of a running container. Dropping removes what is on the host.
 #[derive(Debug)]
@@ -38,8 +40,10 @@ struct Live {
     host_space: File,
     record: Record,
     held: Held,
-    /// Links of the host that are inside: number and name.
-    lent: Vec<(u32, String)>,
+    /// Links of the host that are inside.
+    lent: Vec<Lent>,
+    /// Numbers inside of links that hang on a link of the host.
+    children: Vec<u32>,
 }
 
 /// Makes the network of container `name`, whose first process is `guest`.
@@ -66,6 +70,7 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         record,
         held,
         lent: Vec::new(),
+        children: Vec::new(),
     };
     let made = live
         .make(plan, inside_space.as_fd())
@@ -104,6 +109,9 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
         }
         if let Some(bridge) = &one.bridge {
             record.bridges.push(bridge.name.clone());
+        }
+        if let LinkKind::Interface(name) = &one.link.kind {
+            record.lent.push(name.clone());
         }
         record.addresses.extend(addresses());
         if one.masqueraded() {
@@ -151,6 +159,12 @@ fn refuse_conflicts(record: &Record, alive: &[Record]) -> Result<(), StepError> 
                 format_args!("{ip} of {} is also that of {}", record.name, other.name),
             )
             .cure("change Address= of one of them, or restart the other to give it its own"));
+        }
+        if let Some(name) = record.lent.iter().find(|name| other.lent.contains(name)) {
+            return Err(StepError::new(
+                "link taken:",
+                format_args!("{name} of the host is in container {}", other.name),
+            ));
         }
         for port in &record.ports {
             if let Some(theirs) = other.ports.iter().find(|theirs| overlap(port, theirs)) {
@@ -214,8 +228,9 @@ fn remove_ends(host: &Socket, record: &Record) {
             index => link::look(host, index),
         };
         let Ok(seen) = seen else { continue };
-        let unmarked = seen.alias.is_empty() && seen.name == end.name;
-        if seen.group == GROUP && (seen.alias == alias(&record.name) || unmarked) {
+        // A number is enough; a name may be another container's, whose name is shortened to the same.
+        let own = end.index != 0 || seen.alias.is_empty() || seen.alias == alias(&record.name);
+        if seen.group == GROUP && seen.kind == "veth" && own {
             // Ended with its namespace meanwhile.
             let _ = link::remove(host, seen.index);
         }
@@ -241,243 +256,6 @@ fn remove_bridges(host: &Socket, record: &Record, alive: &[Record]) {
 }
 
 impl Live {
-    fn make(&mut self, plan: &NetPlan, inside: BorrowedFd) -> Result<(), StepError> {
-        for one in &plan.links {
-            self.link(one, inside)?;
-        }
-        // Both ends are up only now.
-        for end in &self.record.ends {
-            link::wait_until_carries(&self.host, end.index);
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, plan: &LinkPlan, inside: BorrowedFd) -> Result<(), StepError> {
-        let link = &plan.link;
-        let bridge = match (&plan.bridge, &link.kind) {
-            (Some(own), _) => Some(self.own_bridge(own, link)?),
-            (None, LinkKind::Bridge(name)) => Some(self.bridge(name)?),
-            (None, _) => None,
-        };
-        let guest = New {
-            name: &link.name,
-            mac: plan.mac,
-            mtu: link.mtu,
-        };
-        match &link.kind {
-            LinkKind::Veth | LinkKind::Nat(_) | LinkKind::Bridge(_) | LinkKind::Zone(_) => {
-                self.pair(plan, &guest, inside, bridge)?;
-            }
-            LinkKind::Macvlan(parent, mode) => {
-                self.child(parent, Child::Macvlan(*mode), &guest, inside)?;
-            }
-            LinkKind::Ipvlan(parent) => self.child(parent, Child::Ipvlan, &guest, inside)?,
-            LinkKind::Interface(name) => self.lend(name, plan, inside)?,
-        }
-        if !link.addresses.is_empty() {
-            within(inside, || forward::calm(&link.name))
-                .at("enter the network of", "the container")?;
-        }
-        self.settle(link)
-    }
-
-    /// The pair of links of one kind or another.
-    fn pair(
-        &mut self,
-        plan: &LinkPlan,
-        guest: &New<'_>,
-        inside: BorrowedFd,
-        bridge: Option<u32>,
-    ) -> Result<(), StepError> {
-        let Some(end) = &plan.host else {
-            return Ok(());
-        };
-        let new = New {
-            name: &end.name,
-            mac: Some(end.mac),
-            mtu: guest.mtu,
-        };
-        link::create_veth(&self.host, &new, guest, inside)
-            .at("create link", &end.name)
-            .map_err(|err| self.explain(err, &end.name))?;
-        let seen = link::find(&self.host, &end.name).at("find link", &end.name)?;
-        let index = seen.index;
-        if let Some(own) = self.record.ends.iter_mut().find(|own| own.name == end.name) {
-            own.index = index;
-        }
-        self.held.write(&self.record)?;
-        link::set_alias(&self.host, index, &alias(&self.record.name)).at("mark link", &end.name)?;
-        if let Some(full) = &end.full {
-            // Only a convenience: another program may have the name.
-            let _ = link::add_name(&self.host, index, full);
-        }
-        forward::calm(&end.name);
-        match bridge {
-            Some(bridge) => {
-                link::set_master(&self.host, index, bridge).at("put into the bridge", &end.name)?;
-                if let (Some(mac), true) = (plan.mac, plan.link.fence) {
-                    link::lock_port(&self.host, index, mac).at("fence link", &end.name)?;
-                }
-            }
-            None => add_addresses(&self.host, index, &plan.link.host_addresses, &end.name)?,
-        }
-        link::set_up(&self.host, index).at("set up link", &end.name)?;
-        match bridge {
-            Some(_) => Ok(()),
-            None => self.route_to(&plan.link, index),
-        }
-    }
-
-    /// Addresses inside that are in no network of the host's end are on the link all the same.
-    fn route_to(&self, link: &Link, index: u32) -> Result<(), StepError> {
-        let reached = |ip: IpAddr| link.host_addresses.iter().any(|end| contains(*end, ip));
-        let mut rest = link.addresses.iter().map(|subnet| subnet.address);
-        rest.try_for_each(|ip| match reached(ip) {
-            true => Ok(()),
-            false => link::add_host_route(&self.host, index, ip).at("add a route to", ip),
-        })
-    }
-
-    /// A name that is taken is that of another program's link, or of this container's last run, whose namespace the kernel
-    /// has not freed yet.
-    fn explain(&self, err: StepError, name: &str) -> StepError {
-        let there = |socket: &Socket| link::find(socket, name).ok();
-        match err.errno {
-            errno if errno == Errno::EEXIST as i32 => match there(&self.host) {
-                Some(seen) => err.cure(format!(
-                    "the host has a {} link of this name that is not this container's",
-                    seen.kind
-                )),
-                None => err.cure("two links of this container have one name inside"),
-            },
-            errno if errno == Errno::EOPNOTSUPP as i32 => {
-                err.cure("the kernel has no links of this kind")
-            }
-            _ => err,
-        }
-    }
-
-    fn child(
-        &self,
-        parent: &str,
-        child: Child,
-        guest: &New<'_>,
-        inside: BorrowedFd,
-    ) -> Result<(), StepError> {
-        let parent = link::find(&self.host, parent).at("find link", parent)?;
-        let what = match child {
-            Child::Macvlan(_) => "create macvlan of",
-            Child::Ipvlan => "create ipvlan of",
-        };
-        link::create_child(&self.host, parent.index, child, guest, inside)
-            .at(what, &parent.name)
-            .map_err(|err| match err.errno {
-                errno if errno == Errno::EOPNOTSUPP as i32 => {
-                    err.cure("the kernel has no links of this kind")
-                }
-                errno if errno == Errno::EBUSY as i32 => {
-                    err.cure("it is a member of a bridge, or has links of the other kind")
-                }
-                _ => err,
-            })
-    }
-
-    /// Moves a link of the host inside.
-    fn lend(&mut self, name: &str, plan: &LinkPlan, inside: BorrowedFd) -> Result<(), StepError> {
-        let seen = link::find(&self.host, name).at("find link", name)?;
-        if seen.group == GROUP {
-            return Err(StepError::new("link", name).cure("it is another container's"));
-        }
-        link::move_link(&self.host, seen.index, &plan.link.name, inside)
-            .at("move into the container", name)?;
-        let moved = link::find(&self.inside, &plan.link.name).at("find link", &plan.link.name)?;
-        self.lent.push((moved.index, name.to_owned()));
-        if plan.link.mac.is_some() || plan.link.mtu.is_some() {
-            link::change(&self.inside, moved.index, plan.mac, plan.link.mtu)
-                .at("set address or MTU of", name)?;
-        }
-        Ok(())
-    }
-
-    /// Addresses and routes inside, and the link up.
-    fn settle(&self, link: &Link) -> Result<(), StepError> {
-        let name = &link.name;
-        let index = link::find(&self.inside, name).at("find link", name)?.index;
-        add_addresses(&self.inside, index, &link.addresses, name)?;
-        // Left down for a container that configures it itself, as one on a machine is.
-        link::set_up(&self.inside, index).at("set up link", name)?;
-        for gateway in &link.gateways {
-            link::add_default_route(&self.inside, index, *gateway)
-                .at("add the default route via", gateway)?;
-        }
-        Ok(())
-    }
-
-    fn bridge(&self, name: &str) -> Result<u32, StepError> {
-        let seen = link::find(&self.host, name).at("find bridge", name)?;
-        match seen.kind.as_str() {
-            "bridge" => Ok(seen.index),
-            _ => Err(StepError::new("not a bridge:", name)),
-        }
-    }
-
-    /// The bridge of this name, made when there is none.
-    fn own_bridge(&self, own: &OwnBridge, link: &Link) -> Result<u32, StepError> {
-        let name = &own.name;
-        match link::find(&self.host, name) {
-            Ok(seen) if seen.group == GROUP && seen.kind == "bridge" => {
-                // Killed before it was complete.
-                self.fill_bridge(seen.index, name, link)?;
-                return Ok(seen.index);
-            }
-            Ok(_) => {
-                return Err(StepError::new(
-                    "a link of another program has the name",
-                    name,
-                ));
-            }
-            Err(Errno::ENODEV) => {}
-            Err(err) => return Err(err).at("find bridge", name),
-        }
-        self.refuse_routed(link)?;
-        let new = New {
-            name,
-            mac: Some(own.mac),
-            mtu: None,
-        };
-        link::create_bridge(&self.host, &new)
-            .at("create bridge", name)
-            .map_err(|err| self.explain(err, name))?;
-        let index = link::find(&self.host, name).at("find bridge", name)?.index;
-        self.fill_bridge(index, name, link)?;
-        Ok(index)
-    }
-
-    fn fill_bridge(&self, index: u32, name: &str, link: &Link) -> Result<(), StepError> {
-        forward::calm(name);
-        add_addresses(&self.host, index, &link.host_addresses, name)?;
-        link::set_up(&self.host, index).at("set up bridge", name)
-    }
-
-    /// A network that the host reaches another way must not be taken from it.
-    fn refuse_routed(&self, link: &Link) -> Result<(), StepError> {
-        let routes = link::routes(&self.host).at("list", "routes")?;
-        for wanted in &link.host_addresses {
-            let taken = routes
-                .iter()
-                .filter_map(|route| route.to)
-                .find(|to| to.prefix >= wanted.prefix && contains(*wanted, to.address));
-            if let Some(taken) = taken {
-                return Err(StepError::new(
-                    "network taken:",
-                    format_args!("the host has a route to {taken} already, inside of {wanted}"),
-                )
-                .cure("name another with AddressPool=, for all containers in /etc/skep/container.d/pool.conf"));
-            }
-        }
-        Ok(())
-    }
-
     /// Packet filter and forwarding.
     fn apply_rules(
         &self,
@@ -519,11 +297,15 @@ impl Live {
 
     /// Removes everything. What fails is told, and the rest removed all the same.
     fn end(self, records: &Records) {
-        for (index, name) in &self.lent {
-            let back = link::move_link(&self.inside, *index, name, self.host_space.as_fd());
-            if let Err(err) = back.at("move back to the host", name) {
+        for lent in &self.lent {
+            let back = lent.give_back(&self.host, &self.inside, self.host_space.as_fd());
+            if let Err(err) = back {
                 log::line(err);
             }
+        }
+        for index in &self.children {
+            // The kernel would do it later, and the next start may need the hardware address. The container may have done it.
+            let _ = link::remove(&self.inside, *index);
         }
         remove_ends(&self.host, &self.record);
         // A record that nobody holds is one of the dead.
@@ -531,30 +313,6 @@ impl Live {
         if let Err(err) = sweep(records, &self.host) {
             log::line(err);
         }
-    }
-}
-
-fn add_addresses(
-    socket: &Socket,
-    index: u32,
-    addresses: &[Subnet],
-    name: &str,
-) -> Result<(), StepError> {
-    addresses.iter().try_for_each(|subnet| {
-        link::add_address(socket, index, *subnet)
-            .at("add address", format_args!("{subnet} to {name}"))
-    })
-}
-
-fn contains(network: Subnet, address: IpAddr) -> bool {
-    match (network.address, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            (u32::from(a) ^ u32::from(b)).leading_zeros() >= network.prefix.into()
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            (u128::from(a) ^ u128::from(b)).leading_zeros() >= network.prefix.into()
-        }
-        _ => false,
     }
 }
 

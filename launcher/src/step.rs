@@ -9,6 +9,8 @@ use std::io;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::sys::netlink;
+
 /// A failed step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepError {
@@ -75,6 +77,16 @@ impl<T> At<T> for nix::Result<T> {
     fn at(self, step: &str, object: impl fmt::Display) -> Result<T, StepError> {
         self.map_err(|errno| StepError {
             errno: errno as i32,
+            ..StepError::new(step, object)
+        })
+    }
+}
+
+impl<T> At<T> for netlink::Result<T> {
+    fn at(self, step: &str, object: impl fmt::Display) -> Result<T, StepError> {
+        self.map_err(|refused| StepError {
+            errno: refused.errno as i32,
+            cure: refused.said.map(|said| format!("the kernel says: {said}")),
             ..StepError::new(step, object)
         })
     }

@@ -13,7 +13,7 @@ use nix::libc;
 use skep_spec::{MacvlanMode, Subnet};
 
 use crate::plan::net::Mac;
-use crate::sys::netlink::{Answer, Request, Socket, nested, number, text};
+use crate::sys::netlink::{Answer, Request, Result, Socket, nested, number, text};
 
 /// Group of all links of ours on the host: "sk" in ASCII. `packaging/` names it for udev.
 pub const GROUP: u32 = 0x736b;
@@ -51,6 +51,12 @@ pub struct Seen {
     pub master: u32,
     /// `bridge`, `veth` and so on; empty for hardware.
     pub kind: String,
+    /// Its hardware address, when it is of the usual length.
+    pub mac: Option<Mac>,
+    /// Its longest packet.
+    pub mtu: u32,
+    /// Whether somebody set it up.
+    pub up: bool,
     /// Whether packets pass.
     pub carries: bool,
 }
@@ -101,7 +107,7 @@ pub fn create_veth(
     host: &New<'_>,
     guest: &New<'_>,
     inside: BorrowedFd,
-) -> nix::Result<()> {
+) -> Result<()> {
     let mut request = new_link(libc::NLM_F_EXCL);
     describe(&mut request, host);
     request.put_u32(libc::IFLA_GROUP, GROUP);
@@ -117,7 +123,7 @@ pub fn create_veth(
 }
 
 /// Makes a bridge.
-pub fn create_bridge(socket: &Socket, new: &New<'_>) -> nix::Result<()> {
+pub fn create_bridge(socket: &Socket, new: &New<'_>) -> Result<()> {
     let mut request = new_link(libc::NLM_F_EXCL);
     describe(&mut request, new);
     request.put_u32(libc::IFLA_GROUP, GROUP);
@@ -137,7 +143,7 @@ pub fn create_child(
     child: Child,
     new: &New<'_>,
     inside: BorrowedFd,
-) -> nix::Result<()> {
+) -> Result<()> {
     let mut request = new_link(libc::NLM_F_EXCL);
     describe(&mut request, new);
     request.put_u32(libc::IFLA_LINK, parent);
@@ -173,7 +179,7 @@ fn descriptor(fd: BorrowedFd) -> u32 {
 }
 
 /// Moves a link to another namespace, under this name.
-pub fn move_link(socket: &Socket, index: u32, name: &str, to: BorrowedFd) -> nix::Result<()> {
+pub fn move_link(socket: &Socket, index: u32, name: &str, to: BorrowedFd) -> Result<()> {
     let mut request = Request::new(libc::RTM_NEWLINK, 0, &info(index));
     request.put_text(libc::IFLA_IFNAME, name);
     request.put_u32(libc::IFLA_NET_NS_FD, descriptor(to));
@@ -181,7 +187,7 @@ pub fn move_link(socket: &Socket, index: u32, name: &str, to: BorrowedFd) -> nix
 }
 
 /// Sets hardware address and longest packet of a link that was there before.
-pub fn change(socket: &Socket, index: u32, mac: Option<Mac>, mtu: Option<u32>) -> nix::Result<()> {
+pub fn change(socket: &Socket, index: u32, mac: Option<Mac>, mtu: Option<u32>) -> Result<()> {
     let mut request = Request::new(libc::RTM_NEWLINK, 0, &info(index));
     if let Some(mac) = mac {
         request.put(libc::IFLA_ADDRESS, &mac.0);
@@ -193,14 +199,14 @@ pub fn change(socket: &Socket, index: u32, mac: Option<Mac>, mtu: Option<u32>) -
 }
 
 /// Notes on a link whose it is.
-pub fn set_alias(socket: &Socket, index: u32, alias: &str) -> nix::Result<()> {
+pub fn set_alias(socket: &Socket, index: u32, alias: &str) -> Result<()> {
     let mut request = Request::new(libc::RTM_NEWLINK, 0, &info(index));
     request.put(libc::IFLA_IFALIAS, alias.as_bytes());
     socket.ask(&request)
 }
 
 /// Gives a link one more name, which may be long.
-pub fn add_name(socket: &Socket, index: u32, name: &str) -> nix::Result<()> {
+pub fn add_name(socket: &Socket, index: u32, name: &str) -> Result<()> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_APPEND;
     let mut request = Request::new(RTM_NEWLINKPROP, flags, &info(index));
     let list = request.open(IFLA_PROP_LIST | NESTED);
@@ -209,14 +215,14 @@ pub fn add_name(socket: &Socket, index: u32, name: &str) -> nix::Result<()> {
 }
 
 /// Puts a link into a bridge.
-pub fn set_master(socket: &Socket, index: u32, bridge: u32) -> nix::Result<()> {
+pub fn set_master(socket: &Socket, index: u32, bridge: u32) -> Result<()> {
     let mut request = Request::new(libc::RTM_NEWLINK, 0, &info(index));
     request.put_u32(libc::IFLA_MASTER, bridge);
     socket.ask(&request)
 }
 
 /// Of this member of a bridge only packets from `mac` are taken, and only they lead to it.
-pub fn lock_port(socket: &Socket, index: u32, mac: Mac) -> nix::Result<()> {
+pub fn lock_port(socket: &Socket, index: u32, mac: Mac) -> Result<()> {
     let mut fixed = info(index);
     fixed[0] = AF_BRIDGE;
     let mut request = Request::new(libc::RTM_SETLINK, 0, &fixed);
@@ -243,7 +249,7 @@ const AF_BRIDGE: u8 = 7;
 const NUD_NOARP: u16 = 0x40;
 
 /// Sets a link up.
-pub fn set_up(socket: &Socket, index: u32) -> nix::Result<()> {
+pub fn set_up(socket: &Socket, index: u32) -> Result<()> {
     let up = libc::IFF_UP.cast_unsigned();
     let mut fixed = info(index);
     fixed[8..12].copy_from_slice(&up.to_ne_bytes());
@@ -252,25 +258,25 @@ pub fn set_up(socket: &Socket, index: u32) -> nix::Result<()> {
 }
 
 /// Removes a link.
-pub fn remove(socket: &Socket, index: u32) -> nix::Result<()> {
+pub fn remove(socket: &Socket, index: u32) -> Result<()> {
     socket.ask(&Request::new(libc::RTM_DELLINK, 0, &info(index)))
 }
 
 /// The link of this name.
-pub fn find(socket: &Socket, name: &str) -> nix::Result<Seen> {
+pub fn find(socket: &Socket, name: &str) -> Result<Seen> {
     let mut request = Request::new(libc::RTM_GETLINK, 0, &info(0));
     request.put_text(libc::IFLA_IFNAME, name);
     socket.look(&request).map(|answer| seen(&answer))
 }
 
 /// The link of this number.
-pub fn look(socket: &Socket, index: u32) -> nix::Result<Seen> {
+pub fn look(socket: &Socket, index: u32) -> Result<Seen> {
     let request = Request::new(libc::RTM_GETLINK, 0, &info(index));
     socket.look(&request).map(|answer| seen(&answer))
 }
 
 /// All links.
-pub fn list(socket: &Socket) -> nix::Result<Vec<Seen>> {
+pub fn list(socket: &Socket) -> Result<Vec<Seen>> {
     let all = socket.list(&Request::new(libc::RTM_GETLINK, 0, &info(0)))?;
     Ok(all.iter().map(seen).collect())
 }
@@ -278,12 +284,15 @@ pub fn list(socket: &Socket) -> nix::Result<Vec<Seen>> {
 fn seen(answer: &Answer) -> Seen {
     let mut seen = Seen {
         index: answer.u32_at(4),
+        up: answer.u32_at(8) & libc::IFF_UP.cast_unsigned() != 0,
         ..Seen::default()
     };
     for (kind, value) in answer.attributes(INFO) {
         match kind {
             libc::IFLA_IFNAME => seen.name = text(value),
             libc::IFLA_IFALIAS => seen.alias = text(value),
+            libc::IFLA_ADDRESS => seen.mac = value.try_into().ok().map(Mac),
+            libc::IFLA_MTU => seen.mtu = number(value, 0),
             libc::IFLA_GROUP => seen.group = number(value, 0),
             libc::IFLA_MASTER => seen.master = number(value, 0),
             libc::IFLA_OPERSTATE => seen.carries = value.first() == Some(&OPER_UP),
@@ -319,7 +328,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
 /// Gives a link an address, usable at once: nobody else has it, or the administrator said so.
-pub fn add_address(socket: &Socket, index: u32, subnet: Subnet) -> nix::Result<()> {
+pub fn add_address(socket: &Socket, index: u32, subnet: Subnet) -> Result<()> {
     let (family, bytes) = octets(subnet.address);
     // ifaddrmsg: family, prefix, flags, scope, index.
     let mut fixed = vec![family, subnet.prefix, IFA_F_NODAD, 0];
@@ -339,7 +348,7 @@ pub fn add_address(socket: &Socket, index: u32, subnet: Subnet) -> nix::Result<(
 }
 
 /// Adds a default route.
-pub fn add_default_route(socket: &Socket, index: u32, gateway: IpAddr) -> nix::Result<()> {
+pub fn add_default_route(socket: &Socket, index: u32, gateway: IpAddr) -> Result<()> {
     let (family, bytes) = octets(gateway);
     // A gateway outside of the link's networks is on the link all the same.
     let mut request = new_route(family, 0, UNIVERSE, RTNH_F_ONLINK);
@@ -349,7 +358,7 @@ pub fn add_default_route(socket: &Socket, index: u32, gateway: IpAddr) -> nix::R
 }
 
 /// Adds a route to one address that is on the link.
-pub fn add_host_route(socket: &Socket, index: u32, to: IpAddr) -> nix::Result<()> {
+pub fn add_host_route(socket: &Socket, index: u32, to: IpAddr) -> Result<()> {
     let (family, bytes) = octets(to);
     let (bits, scope) = match to {
         IpAddr::V4(_) => (32, ON_LINK),
@@ -384,14 +393,16 @@ pub struct Route {
 }
 
 /// All routes of the main table.
-pub fn routes(socket: &Socket) -> nix::Result<Vec<Route>> {
+pub fn routes(socket: &Socket) -> Result<Vec<Route>> {
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
         let mut fixed = [0; 12];
         fixed[0] = family;
         let all = match socket.list(&Request::new(libc::RTM_GETROUTE, 0, &fixed)) {
             // A kernel without this family.
-            Err(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) => Vec::new(),
+            Err(refused) if matches!(refused.errno, Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) => {
+                Vec::new()
+            }
             other => other?,
         };
         // rtmsg: family, length, ..., table at 4, type at 7.

@@ -4,7 +4,7 @@
 //! under one more lock, so that two containers neither take the same port nor remove the bridge that the other joins.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -34,6 +34,8 @@ pub struct Record {
     pub name: String,
     /// Its ends on the host.
     pub ends: Vec<End>,
+    /// Links of the host that it borrows.
+    pub lent: Vec<String>,
     /// Bridges of ours that it is in.
     pub bridges: Vec<String>,
     /// Its addresses that nobody else may have.
@@ -151,11 +153,14 @@ impl Records {
 }
 
 impl Held {
-    /// Writes what the container has.
+    /// Writes what the container has, as one more line: a launcher that is killed meanwhile leaves the last one whole.
     pub fn write(&mut self, record: &Record) -> Result<(), StepError> {
-        let text = serde_json::to_vec(record).map_err(|err| StepError::new("write record", err))?;
-        self.file.set_len(0).at("write", self.path.display())?;
-        std::io::Seek::rewind(&mut self.file).at("write", self.path.display())?;
+        let mut text =
+            serde_json::to_vec(record).map_err(|err| StepError::new("write record", err))?;
+        text.push(b'\n');
+        self.file
+            .seek(SeekFrom::End(0))
+            .at("write", self.path.display())?;
         self.file.write_all(&text).at("write", self.path.display())
     }
 
@@ -180,7 +185,8 @@ fn open(path: &Path) -> Result<File, StepError> {
 fn read(file: &mut File) -> Option<Record> {
     let mut text = Vec::new();
     file.take(LIMIT).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    let mut lines = text.rsplit(|byte| *byte == b'\n');
+    lines.find_map(|line| serde_json::from_slice(line).ok())
 }
 
 #[cfg(test)]
@@ -198,7 +204,11 @@ mod tests {
         };
         let mut held = records.hold("web").unwrap();
         held.write(&record("web")).unwrap();
-        records.hold("db").unwrap().write(&record("db")).unwrap();
+        let mut killed = records.hold("db").unwrap();
+        killed.write(&Record::default()).unwrap();
+        killed.write(&record("db")).unwrap();
+        killed.file.write_all(b"{\"name\":\"d").unwrap();
+        drop(killed);
         assert!(records.hold("web").is_err());
         let (alive, dead) = records.all().unwrap();
         assert_eq!(alive, [record("web")]);

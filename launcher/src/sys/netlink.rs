@@ -1,16 +1,24 @@
 //! A blocking rtnetlink socket and the few bytes that its messages are made of: rtnetlink(7), netlink(7).
 //!
 //! One request at a time. What a message means is the caller's business; here it is a header and attributes.
+//!
+//! A socket may be in a container's namespace, whose root may send to it: it is connected to the kernel, so that nothing
+//! else arrives.
 
+use std::fmt;
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recvmsg, send,
+    socket,
 };
+
+use super::check;
 
 /// Room for one answer: the kernel sends no longer ones.
 const ANSWER: usize = 64 << 10;
@@ -20,6 +28,44 @@ const MOST: usize = 1 << 16;
 
 /// Length of nlmsghdr.
 const HEADER: usize = 16;
+
+/// A listing during which something changed is begun anew, but not for ever.
+const LISTINGS: usize = 10;
+
+// netlink.h, what libc lacks.
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const NLM_F_CAPPED: u16 = 0x100;
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const NETLINK_CAP_ACK: libc::c_int = 10;
+const NETLINK_EXT_ACK: libc::c_int = 11;
+
+/// What the kernel did not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its number for the reason.
+    pub errno: Errno,
+    /// Its words, when it has any.
+    pub said: Option<String>,
+}
+
+/// An answer of the kernel.
+pub type Result<T> = std::result::Result<T, Refused>;
+
+impl From<Errno> for Refused {
+    fn from(errno: Errno) -> Refused {
+        Refused { errno, said: None }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.said {
+            Some(said) => write!(f, "{}: {said}", self.errno),
+            None => self.errno.fmt(f),
+        }
+    }
+}
 
 /// A request: a fixed header of its family, then attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,6 +222,11 @@ impl Socket {
             SockFlag::SOCK_CLOEXEC,
             SockProtocol::NetlinkRoute,
         )?;
+        connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        // A kernel without them says less about errors: before 4.12 and 4.3.
+        for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
+            let _ = switch_on(fd.as_fd(), option);
+        }
         Ok(Socket {
             fd,
             sequence: std::cell::Cell::new(0),
@@ -188,41 +239,80 @@ impl Socket {
     }
 
     /// Sends a request and waits until it is done.
-    pub fn ask(&self, request: &Request) -> nix::Result<()> {
+    pub fn ask(&self, request: &Request) -> Result<()> {
         self.talk(request, libc::NLM_F_ACK).map(drop)
     }
 
     /// Sends a request that has one answer.
-    pub fn look(&self, request: &Request) -> nix::Result<Answer> {
+    pub fn look(&self, request: &Request) -> Result<Answer> {
         let answers = self.talk(request, libc::NLM_F_ACK)?;
-        answers.into_iter().next().ok_or(Errno::ENODATA)
+        let first = answers.into_iter().next();
+        first.ok_or_else(|| Errno::ENODATA.into())
     }
 
     /// All objects of a kind.
-    pub fn list(&self, request: &Request) -> nix::Result<Vec<Answer>> {
-        self.talk(request, libc::NLM_F_DUMP)
+    pub fn list(&self, request: &Request) -> Result<Vec<Answer>> {
+        let mut last = Errno::EINTR.into();
+        for _ in 0..LISTINGS {
+            match self.talk(request, libc::NLM_F_DUMP) {
+                // The list changed meanwhile.
+                Err(refused) if refused.errno == Errno::EINTR => last = refused,
+                done => return done,
+            }
+        }
+        Err(last)
     }
 
-    fn talk(&self, request: &Request, flags: i32) -> nix::Result<Vec<Answer>> {
+    fn talk(&self, request: &Request, flags: i32) -> Result<Vec<Answer>> {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
         let bytes = request.numbered(sequence, flags);
         send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        let mut answers = Vec::new();
+        let mut taking = Taking {
+            sequence,
+            answers: Vec::new(),
+            changed: false,
+        };
         let mut buffer = vec![0; ANSWER];
         loop {
-            let length = match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            let socket = self.fd.as_raw_fd();
+            let (length, cut) = match recvmsg::<()>(socket, &mut parts, None, MsgFlags::empty()) {
                 Err(Errno::EINTR) => continue,
-                other => other?,
+                other => other.map(|got| (got.bytes, got.flags))?,
             };
-            if take(&buffer[..length], sequence, &mut answers)? {
-                return Ok(answers);
+            if cut.contains(MsgFlags::MSG_TRUNC) {
+                return Err(Errno::EMSGSIZE.into());
             }
-            if answers.len() > MOST {
-                return Err(Errno::EMSGSIZE);
+            if taking.take(buffer.get(..length).unwrap_or_default())? {
+                return match taking.changed {
+                    true => Err(Errno::EINTR.into()),
+                    false => Ok(taking.answers),
+                };
+            }
+            if taking.answers.len() > MOST {
+                return Err(Errno::EMSGSIZE.into());
             }
         }
     }
+}
+
+fn switch_on(socket: BorrowedFd, option: libc::c_int) -> nix::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: setsockopt(2) reads an int from where `on` lives until it returns; its length is that of an int.
+    check(
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_NETLINK,
+                option,
+                (&raw const on).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        }
+        .into(),
+    )
+    .map(drop)
 }
 
 /// Does `work` in the network namespace `target`.
@@ -235,29 +325,62 @@ pub fn within<T>(target: BorrowedFd, work: impl FnOnce() -> T) -> nix::Result<T>
     Ok(done)
 }
 
-/// Takes the messages of one datagram; true when the answer is complete.
-fn take(mut bytes: &[u8], sequence: u32, answers: &mut Vec<Answer>) -> nix::Result<bool> {
-    while bytes.len() >= HEADER {
-        let length = number(bytes, 0) as usize;
-        let message = bytes.get(HEADER..length).ok_or(Errno::EBADMSG)?;
-        let kind = i32::from(u16::from_ne_bytes([bytes[4], bytes[5]]));
-        // An answer to an earlier request that failed half-way.
-        let ours = number(bytes, 8) == sequence;
-        match kind {
-            _ if !ours => {}
-            libc::NLMSG_DONE => return Ok(true),
-            libc::NLMSG_ERROR => {
-                let code = number(message, 0).cast_signed();
-                return match code {
-                    0 => Ok(true),
-                    code => Err(Errno::from_raw(code.wrapping_neg())),
-                };
+/// An answer as far as it has come.
+struct Taking {
+    sequence: u32,
+    answers: Vec<Answer>,
+    /// Something changed during the listing.
+    changed: bool,
+}
+
+impl Taking {
+    /// Takes the messages of one datagram; true when the answer is complete.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<bool> {
+        while bytes.len() >= HEADER {
+            let length = number(bytes, 0) as usize;
+            let message = bytes.get(HEADER..length).ok_or(Errno::EBADMSG)?;
+            let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+            let (kind, flags) = (i32::from(half(4)), half(6));
+            // An answer to an earlier request that failed half-way.
+            let ours = number(bytes, 8) == self.sequence;
+            self.changed |= ours && flags & NLM_F_DUMP_INTR != 0;
+            match kind {
+                _ if !ours => {}
+                // Both begin with a number: a listing may fail at its end too.
+                libc::NLMSG_DONE | libc::NLMSG_ERROR => {
+                    return match number(message, 0).cast_signed() {
+                        0.. => Ok(true),
+                        code => Err(Refused {
+                            errno: Errno::from_raw(code.saturating_neg()),
+                            said: (kind == libc::NLMSG_ERROR)
+                                .then(|| words(message, flags))
+                                .flatten(),
+                        }),
+                    };
+                }
+                libc::NLMSG_NOOP => {}
+                libc::NLMSG_OVERRUN => return Err(Errno::ENOBUFS.into()),
+                _ => self.answers.push(Answer(message.to_vec())),
             }
-            _ => answers.push(Answer(message.to_vec())),
+            bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Ok(false)
     }
-    Ok(false)
+}
+
+/// What the kernel says beside the number of an error: after the number comes the request, or only its header.
+fn words(message: &[u8], flags: u16) -> Option<String> {
+    if flags & NLM_F_ACK_TLVS == 0 {
+        return None;
+    }
+    let request = match flags & NLM_F_CAPPED {
+        0 => (number(message, 4) as usize).max(HEADER),
+        _ => HEADER,
+    };
+    let at = request.checked_next_multiple_of(4)?.checked_add(4)?;
+    let mut attributes = nested(message.get(at..)?);
+    let (_, said) = attributes.find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)?;
+    Some(crate::log::printable(&text(said), 200))
 }
 
 #[cfg(test)]
@@ -286,11 +409,60 @@ mod tests {
 
     #[test]
     fn what_the_kernel_cuts_off_is_no_panic() {
-        let mut answers = Vec::new();
         for bytes in [&[][..], &[1, 2, 3], &[0; 16], &[255; 40]] {
-            let _ = take(bytes, 1, &mut answers);
+            let _ = taking(1).take(bytes);
+            let _ = words(bytes, u16::MAX);
+            let _ = words(bytes, NLM_F_ACK_TLVS);
             assert!(nested(bytes).count() < 20);
         }
+    }
+
+    fn taking(sequence: u32) -> Taking {
+        Taking {
+            sequence,
+            answers: Vec::new(),
+            changed: false,
+        }
+    }
+
+    fn message(kind: i32, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+        let mut request = Request::new(kind as u16, 0, body);
+        request.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        let mut bytes = request.numbered(sequence, 0);
+        bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn errors_have_the_words_of_the_kernel() {
+        let mut body = (-libc::EINVAL).to_ne_bytes().to_vec();
+        body.extend([0; HEADER]);
+        let mut attributes = Request::new(0, 0, &[]);
+        attributes.put_text(NLMSGERR_ATTR_MSG, "no such master");
+        body.extend(&attributes.bytes[HEADER..]);
+        let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
+        let error = message(libc::NLMSG_ERROR, flags, 3, &body);
+        let refused = taking(3).take(&error).unwrap_err();
+        assert_eq!(refused.errno, Errno::EINVAL);
+        assert_eq!(refused.said.as_deref(), Some("no such master"));
+        // An answer to somebody else's question, then none.
+        assert_eq!(taking(4).take(&error), Ok(false));
+        for end in 0..error.len() {
+            let _ = taking(3).take(&error[..end]);
+        }
+        let refused = taking(1).take(&message(
+            libc::NLMSG_DONE,
+            0,
+            1,
+            &(-libc::ENOBUFS).to_ne_bytes(),
+        ));
+        assert_eq!(refused, Err(Errno::ENOBUFS.into()));
+        let mut listing = taking(1);
+        assert_eq!(
+            listing.take(&message(16, NLM_F_DUMP_INTR, 1, &[0; 16])),
+            Ok(false)
+        );
+        assert!(listing.changed && listing.answers.len() == 1);
     }
 
     #[test]
