@@ -4,6 +4,7 @@
 //! What is inside ends with the namespace; what is on the host is on record first, so that it is found after a kill.
 
 mod forward;
+mod hosts;
 pub mod join;
 mod lent;
 pub mod link;
@@ -76,7 +77,11 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         .make(plan, inside_space.as_fd())
         .and_then(|()| live.apply_rules(&records, &alive, plan));
     match made {
-        Ok(()) => Ok(Attached { live: Some(live) }),
+        Ok(()) => {
+            let running = || alive.iter().chain([&live.record]).cloned();
+            hosts::publish(&running().collect::<Vec<Record>>());
+            Ok(Attached { live: Some(live) })
+        }
         Err(err) => {
             live.end(&records);
             Err(err)
@@ -88,7 +93,8 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
 pub fn clean() -> Result<(), StepError> {
     let host = Socket::open().at("open", "a rtnetlink socket")?;
     let records = Records::lock()?;
-    sweep(&records, &host).map(drop)
+    hosts::publish(&sweep(&records, &host)?);
+    Ok(())
 }
 
 /// What a container of this plan will have.
@@ -118,6 +124,7 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             record.masqueraded.extend(addresses());
         }
         if let Some(leads) = leads_through(one) {
+            record.named.push((leads.clone(), addresses().collect()));
             if one.masqueraded() {
                 record.inner.push(leads.clone());
             }

@@ -42,8 +42,11 @@ systemd-run --quiet --collect --unit=managers-nm --property=Type=dbus --property
 ";
 
 const END: &str = "
-systemctl stop managers-nm managers-udev systemd-networkd.service systemd-networkd.socket systemd-networkd-varlink.socket \
-    systemd-networkd-resolve-hook.socket 2>/dev/null || true
+# Not all of them are there, here or with this systemd.
+for unit in managers-nm managers-udev systemd-networkd-varlink.socket systemd-networkd-varlink-metrics.socket \
+    systemd-networkd-resolve-hook.socket systemd-networkd.socket systemd-networkd; do
+    systemctl stop $unit 2>/dev/null || true
+done
 rm -rf /run/udev /run/rules /etc/dbus-1/system.d/managers.conf
 # What systemd-networkd leaves to the next one.
 for family in ip ip6; do nft delete table $family io.systemd.nat 2>/dev/null || true; done
