@@ -5,6 +5,8 @@
 mod host_side;
 #[path = "managers/internet.rs"]
 mod internet;
+#[path = "managers/names.rs"]
+mod names;
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
             pairs(host, manager)
         })
     });
-    trial::main(pairs.collect())
+    let names = trial::on_each(&Os::DEBIAN, "names_are_found", names::resolve);
+    let servers = trial::on_each(&Os::DEBIAN, "name_servers_are_the_hosts", names::servers);
+    trial::main(pairs.chain(names).chain(servers).collect())
 }
 
 /// A container, and what in it looks after links.

@@ -122,6 +122,11 @@ impl Followed {
         if content == self.content {
             return;
         }
+        if content.ends_with(NO_SERVER.as_bytes()) {
+            crate::log::line(
+                "no name server of the host can be reached from the container; set DNS=",
+            );
+        }
         // In one call, and cut to length after it: a reader sees no half of it.
         let written = self.file.write_all_at(&content, 0);
         if written.is_ok() && self.file.set_len(content.len() as u64).is_ok() {
@@ -171,6 +176,9 @@ fn neighbours(own: &[u8], networks: &[String]) -> Vec<u8> {
     text
 }
 
+/// Instead of any server.
+const NO_SERVER: &str = "# The host has no name server that can be reached from here; set DNS=.\n";
+
 fn resolv_conf(servers: &[IpAddr]) -> Vec<u8> {
     let head = "# Written by skep.\n";
     if servers.is_empty() {
@@ -179,8 +187,7 @@ fn resolv_conf(servers: &[IpAddr]) -> Vec<u8> {
             let told = String::from_utf8_lossy(&read(RESOLVED)).into_owned();
             reachable(&told)
         });
-        let none = "# The host has no name server that can be reached from here; set DNS=.\n";
-        return format!("{head}{}", reachable.as_deref().unwrap_or(none)).into_bytes();
+        return format!("{head}{}", reachable.as_deref().unwrap_or(NO_SERVER)).into_bytes();
     }
     let servers = servers.iter().map(|ip| format!("nameserver {ip}\n"));
     format!("{head}{}", servers.collect::<String>()).into_bytes()
