@@ -3,6 +3,7 @@
 //! The supervisor does all of it, in the host's network namespace, with one more rtnetlink socket for the container's.
 //! What is inside ends with the namespace; what is on the host is on record first, so that it is found after a kill.
 
+mod foreign;
 mod forward;
 mod hosts;
 pub mod join;
@@ -11,18 +12,21 @@ pub mod link;
 mod make;
 mod nft;
 pub mod record;
+mod reserve;
 pub mod rules;
 
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::Pid;
 use skep_spec::{LinkKind, Port};
 
+use self::foreign::Foreign;
+use self::forward::Forwarding;
 use self::lent::Lent;
 use self::link::GROUP;
-use self::record::{End, Held, Record, Records};
+use self::record::{End, Fence, Held, Record, Records};
 use crate::log;
 use crate::plan::net::{LinkPlan, NetPlan};
 use crate::step::{At, StepError};
@@ -45,6 +49,8 @@ struct Live {
     lent: Vec<Lent>,
     /// Numbers inside of links that hang on a link of the host.
     children: Vec<u32>,
+    /// Keeps programs of the host from taking the container's ports.
+    _reserved: Vec<OwnedFd>,
 }
 
 /// Makes the network of container `name`, whose first process is `guest`.
@@ -62,6 +68,8 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
     let alive = sweep(&records, &host)?;
     let record = record_of(name, plan);
     refuse_conflicts(&record, &alive)?;
+    refuse_unreachable(&record)?;
+    let reserved = reserve::take(&record)?;
     let mut held = records.hold(name)?;
     held.write(&record)?;
     let mut live = Live {
@@ -72,10 +80,11 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         held,
         lent: Vec::new(),
         children: Vec::new(),
+        _reserved: reserved,
     };
     let made = live
         .make(plan, inside_space.as_fd())
-        .and_then(|()| live.apply_rules(&records, &alive, plan));
+        .and_then(|()| live.apply_rules(&records, &alive));
     match made {
         Ok(()) => {
             let running = || alive.iter().chain([&live.record]).cloned();
@@ -97,11 +106,24 @@ pub fn clean() -> Result<(), StepError> {
     Ok(())
 }
 
+/// Writes the packet filter's rules of all running containers anew: another program may have removed them.
+pub fn rewrite() -> Result<(), StepError> {
+    let host = Socket::open().at("open", "a rtnetlink socket")?;
+    let records = Records::lock()?;
+    let alive = sweep(&records, &host)?;
+    let fences: String = alive.iter().flat_map(fences).collect();
+    match fences.is_empty() && !alive.iter().any(Record::needs_rules) {
+        true => Ok(()),
+        false => filter(&records, &alive, fences),
+    }
+}
+
 /// What a container of this plan will have.
 fn record_of(name: &str, plan: &NetPlan) -> Record {
     let mut record = Record {
         name: name.to_owned(),
         ports: plan.ports.clone(),
+        loopback6: true,
         ..Record::default()
     };
     for one in &plan.links {
@@ -110,7 +132,7 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             record.ends.push(End {
                 name: host.name.clone(),
                 index: 0,
-                fenced: fences_addresses(one),
+                fence: fence_of(one),
             });
         }
         if let Some(bridge) = &one.bridge {
@@ -128,6 +150,7 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             if one.masqueraded() {
                 record.inner.push(leads.clone());
             }
+            record.loopback6 &= one.link.kind == LinkKind::Veth || !forward::filters_bridges();
             record.links.push(leads);
         }
         let (v4, v6) = record.reached;
@@ -149,9 +172,47 @@ fn leads_through(plan: &LinkPlan) -> Option<String> {
     }
 }
 
-/// A fence needs to know the addresses: without any, the container gets its own from somebody else.
-fn fences_addresses(plan: &LinkPlan) -> bool {
-    plan.link.fence && plan.host.is_some() && !plan.link.addresses.is_empty()
+fn fence_of(plan: &LinkPlan) -> Option<Fence> {
+    let (Some(mac), true) = (plan.mac, plan.link.fence) else {
+        return None;
+    };
+    let addresses = plan.link.addresses.iter();
+    Some(Fence {
+        mac: mac.0,
+        addresses: addresses.map(|subnet| subnet.address).collect(),
+    })
+}
+
+/// The rules of a container's links alone.
+fn fences(record: &Record) -> impl Iterator<Item = String> {
+    let ends = record.ends.iter();
+    ends.filter_map(|end| Some(rules::fence(&end.name, end.fence.as_ref()?)))
+}
+
+/// Writes packet filter and forwarding as these containers need them, after `first`.
+fn filter(records: &Records, all: &[Record], first: String) -> Result<(), StepError> {
+    let foreign = Foreign::look();
+    let forwarding = Forwarding::of(records, all);
+    forwarding.close(foreign.masquerades())?;
+    nft::run(&(first + &rules::shared(all, forwarding.opened())))?;
+    forwarding.open()?;
+    foreign.make_way(&rules::links(all));
+    Ok(())
+}
+
+/// A port of ::1 alone that ::1 does not lead to.
+fn refuse_unreachable(record: &Record) -> Result<(), StepError> {
+    let loopback = |port: &&Port| port.address == Some(std::net::Ipv6Addr::LOCALHOST.into());
+    match record.ports.iter().find(loopback) {
+        Some(port) if !record.loopback6 => Err(StepError::new(
+            "not reached from ::1:",
+            format_args!("port {}/{} of {}", port.host, port.protocol, record.name),
+        )
+        .cure(
+            "give it to 127.0.0.1, use Network=veth, or set net.bridge.bridge-nf-call-ip6tables to 0",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_conflicts(record: &Record, alive: &[Record]) -> Result<(), StepError> {
@@ -206,13 +267,13 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
     let mut script = String::new();
     for (record, _) in &dead {
         remove_ends(host, record);
-        record.ends.iter().filter(|end| end.fenced).for_each(|end| {
-            script.push_str(&rules::unfence(&end.name));
-        });
+        leave_loopback(host, record, &alive);
+        let fenced = record.ends.iter().filter(|end| end.fence.is_some());
+        fenced.for_each(|end| script.push_str(&rules::unfence(&end.name)));
     }
-    if dead.iter().any(|(record, _)| record.needs_rules()) || !script.is_empty() {
-        let opened = forward::set(records, &alive)?;
-        script.push_str(&rules::shared(&alive, opened));
+    if dead.iter().any(|(record, _)| record.needs_rules()) {
+        filter(records, &alive, script)?;
+    } else if !script.is_empty() {
         nft::run(&script)?;
     }
     for (record, held) in dead {
@@ -220,6 +281,20 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
         held.remove()?;
     }
     Ok(alive)
+}
+
+/// The host's own loopback leads through links only as long as a container needs it.
+fn leave_loopback(host: &Socket, record: &Record, alive: &[Record]) {
+    for name in &record.loopback {
+        if alive.iter().any(|other| other.loopback.contains(name)) {
+            continue;
+        }
+        forward::leave_loopback(name);
+        if let Ok(seen) = link::find(host, name) {
+            // It has none where ::1 leads nowhere.
+            let _ = link::remove_loopback_route(host, seen.index);
+        }
+    }
 }
 
 fn alias(name: &str) -> String {
@@ -264,42 +339,40 @@ fn remove_bridges(host: &Socket, record: &Record, alive: &[Record]) {
 
 impl Live {
     /// Packet filter and forwarding.
-    fn apply_rules(
-        &self,
-        records: &Records,
-        alive: &[Record],
-        plan: &NetPlan,
-    ) -> Result<(), StepError> {
-        let mut script = String::new();
-        for one in plan.links.iter().filter(|one| fences_addresses(one)) {
-            if let (Some(end), Some(mac)) = (&one.host, one.mac) {
-                let addresses: Vec<IpAddr> = one
-                    .link
-                    .addresses
-                    .iter()
-                    .map(|subnet| subnet.address)
-                    .collect();
-                script.push_str(&rules::fence(&end.name, mac, &addresses));
-            }
+    fn apply_rules(&mut self, records: &Records, alive: &[Record]) -> Result<(), StepError> {
+        let script: String = fences(&self.record).collect();
+        if !self.record.needs_rules() {
+            return match script.is_empty() {
+                true => Ok(()),
+                false => nft::run(&script),
+            };
         }
-        if self.record.needs_rules() {
-            let mut all = alive.to_vec();
-            all.push(self.record.clone());
-            let opened = forward::set(records, &all)?;
-            script.push_str(&rules::shared(&all, opened));
-        }
-        if script.is_empty() {
-            return Ok(());
-        }
-        nft::run(&script)?;
+        let mut all = alive.to_vec();
+        all.push(self.record.clone());
+        filter(records, &all, script)?;
+        // After the rules that keep others from using it.
+        self.serve_loopback(alive)
+    }
+
+    /// Lets the host's own loopback addresses lead to the container's ports.
+    fn serve_loopback(&mut self, alive: &[Record]) -> Result<(), StepError> {
         if self.record.ports.is_empty() {
             return Ok(());
         }
-        // After the rules that keep others from using it.
-        self.record
-            .links
-            .iter()
-            .try_for_each(|link| forward::serve_loopback(link))
+        for name in self.record.links.clone() {
+            // What the administrator has set stays set.
+            let served = forward::serves_loopback(&name);
+            if !served || alive.iter().any(|other| other.loopback.contains(&name)) {
+                self.record.loopback.push(name.clone());
+                self.held.write(&self.record)?;
+                forward::serve_loopback(&name)?;
+            }
+            if self.record.loopback6 && self.record.reached.1.is_some() {
+                let index = link::find(&self.host, &name).at("find link", &name)?.index;
+                link::add_loopback_route(&self.host, index).at("add a route from ::1 to", &name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes everything. What fails is told, and the rest removed all the same.
