@@ -171,7 +171,7 @@ fn neighbours(own: &[u8], networks: &[String]) -> Vec<u8> {
     }
     for network in networks {
         text.extend(format!("# Written by skep: containers on {network}.\n").bytes());
-        text.extend(read(&of_network(network)));
+        text.extend(read(of_network(network)));
     }
     text
 }
