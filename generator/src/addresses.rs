@@ -18,6 +18,9 @@ const DEFAULT: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 213, 0, 0), 16);
 /// Name of the default pool's bridge.
 const BRIDGE: &str = "skep0";
 
+/// Most networks of a pair: those of 64 bits in the smallest IPv6 pool, without the bridge's.
+const MOST_PAIRS: u32 = 0xffff;
+
 /// No address is left.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("no address is left in {0}; set a larger AddressPool=")]
@@ -150,7 +153,11 @@ pub fn assign(mut wanting: Vec<Wanting<'_>>, declared: &[IpAddr]) -> Vec<(String
     for Wanting { name, pool, link } in wanting {
         let pair = link.kind == LinkKind::Veth;
         let half = pool.half();
-        let (first, end) = if pair { (0, half / 4) } else { (2, half - 1) };
+        let (first, end) = if pair {
+            (0, (half / 4).min(MOST_PAIRS))
+        } else {
+            (2, half - 1)
+        };
         let slots = used
             .entry((pool.clone(), pair))
             .or_insert_with(|| taken(pool, pair, declared));

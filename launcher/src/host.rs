@@ -28,6 +28,8 @@ pub struct HostFacts {
     pub timezone: Option<String>,
     /// Whether there is a directory of persistent journals.
     pub keeps_journals: bool,
+    /// Whether new links get to speak IPv6.
+    pub ipv6: bool,
     /// What systemd hands over for the container.
     pub handed: Handed,
 }
@@ -62,6 +64,8 @@ impl HostFacts {
                 .ok()
                 .and_then(|link| zone(&link)),
             keeps_journals: Path::new(JOURNALS).is_dir(),
+            ipv6: fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+                .is_ok_and(|off| off.trim() == "0"),
             handed: Handed::of_environment()?,
         })
     }

@@ -17,7 +17,7 @@ pub mod rules;
 
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::unistd::Pid;
 use skep_spec::{LinkKind, Port};
@@ -36,6 +36,8 @@ use crate::sys::netlink::Socket;
 #[derive(Debug)]
 pub struct Attached {
     live: Option<Live>,
+    /// The leader of the container whose network it shares.
+    owner: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -53,10 +55,21 @@ struct Live {
     _reserved: Vec<OwnedFd>,
 }
 
+impl Attached {
+    /// A process whose end is that of the network.
+    pub fn owner(&self) -> Option<BorrowedFd<'_>> {
+        self.owner.as_ref().map(AsFd::as_fd)
+    }
+}
+
 /// Makes the network of container `name`, whose first process is `guest`.
 pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepError> {
+    let owner = join::owner(plan, guest)?;
     if plan.is_empty() {
-        return Ok(Attached { live: None });
+        return Ok(Attached { live: None, owner });
+    }
+    if !plan.left_out.is_empty() {
+        log::line("the host has no IPv6, so the container gets no address of it");
     }
     let open = |path: &str| File::open(path).at("open", path);
     let inside_space = open(&format!("/proc/{guest}/ns/net"))?;
@@ -89,7 +102,10 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         Ok(()) => {
             let running = || alive.iter().chain([&live.record]).cloned();
             hosts::publish(&running().collect::<Vec<Record>>());
-            Ok(Attached { live: Some(live) })
+            Ok(Attached {
+                live: Some(live),
+                owner,
+            })
         }
         Err(err) => {
             live.end(&records);

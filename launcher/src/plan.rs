@@ -106,6 +106,7 @@ pub fn plan_launch(
     key: &str,
     environment: impl Fn(&str) -> Option<String>,
 ) -> LaunchPlan {
+    let (spec, left_out) = &net::on_this_host(spec, host);
     let ids = Ids::of(spec.users);
     let machine_id = environment::machine_id(name, spec, host);
     let adaptation = adapt::plan_adaptation(spec, &tree.services);
@@ -117,7 +118,10 @@ pub fn plan_launch(
         access: spec.root.access,
         ids,
         network: spec.network,
-        net: NetPlan::of(name, spec, host),
+        net: NetPlan {
+            left_out: left_out.clone(),
+            ..NetPlan::of(name, spec, host)
+        },
         mounts: match &spec.command {
             Some(command) => command::plan_mounts(spec, command, &ids),
             None => mounts::plan_mounts(spec, &ids, host, tree, &machine_id, &adaptation),

@@ -51,6 +51,7 @@ const OUTPUT: u64 = 4;
 const MACHINED: u64 = 5;
 const NAMES: u64 = 6;
 const ADDRESSES: u64 = 7;
+const NETWORK: u64 = 8;
 
 /// Between two status texts of the guest.
 const STATUS_PAUSE: Duration = Duration::from_millis(100);
@@ -164,6 +165,7 @@ pub fn supervise(
                 NAMES => running.names.changed(),
                 LEADER => supervisor.leader_ended()?,
                 ADDRESSES => supervisor.addresses_changed(),
+                NETWORK => supervisor.network_ended(),
                 id @ LISTENER.. => console.event(id, &epoll),
                 _ => {}
             }
@@ -214,6 +216,13 @@ fn watch(running: &Running, signals: &Signals, console: &Console) -> Result<Epol
     add(running.notify.as_fd(), EpollFlags::EPOLLIN, NOTIFY)?;
     if let Some(watch) = running.names.watch() {
         add(watch, EpollFlags::EPOLLIN, NAMES)?;
+    }
+    if let Some(owner) = running.network.owner() {
+        add(
+            owner,
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+            NETWORK,
+        )?;
     }
     watch_output(&epoll, console).at("watch", "events")?;
     Ok(epoll)
@@ -427,6 +436,15 @@ impl Supervisor<'_> {
             self.kill("cannot be asked, its program did not run");
         }
         Ok(())
+    }
+
+    /// The container whose network this one shares has ended or boots again, and its links are gone.
+    fn network_ended(&mut self) {
+        crate::log::line("the container whose network this one shares has ended");
+        match self.plan.init.reboot {
+            Some(_) => self.feed(Event::RebootRequested),
+            None => self.feed(Event::StopRequested),
+        }
     }
 
     fn reboot_requested(&mut self) {

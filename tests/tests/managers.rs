@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let tests = [
         ("nothing", Manager::Nothing),
         ("networkd", Manager::Networkd),
-        ("networkmanager", Manager::NetworkManager),
+        ("networkmanager", Manager::Nm),
     ];
     let pairs = tests.into_iter().flat_map(|(name, manager)| {
         trial::on_each(&Os::DEBIAN, &format!("pairs_with_{name}"), move |host| {

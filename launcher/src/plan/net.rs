@@ -22,7 +22,9 @@ const GUEST_KEY: u128 = 0xc3c4_f919_b557_b21c_e6cf_1427_039c_eea2;
 const EXTRA_HOST_KEY: u128 = 0x48c7_f6b7_ea9d_4c9e_b728_d4de_91d5_bf66;
 const EXTRA_GUEST_KEY: u128 = 0xaf50_1761_cef9_4d35_840d_2b20_54be_ce59;
 const MACVLAN_KEY: u128 = 0x0013_6dbc_6683_4481_bb0c_f951_1f24_a66f;
-/// Of bridges and shortened names, which nspawn has otherwise.
+/// Of names that are too long (netif-util.c).
+const SHORTEN_KEY: u128 = 0xe190_a404_a8ef_4b51_8ccc_c33a_9f11_fca2;
+/// Of bridges, whose addresses nspawn leaves to chance.
 const OWN_KEY: u128 = 0x736b_6570_0000_0000_0000_0000_0000_0001;
 
 /// A hardware address.
@@ -58,6 +60,8 @@ pub struct NetPlan {
     pub dns: Vec<IpAddr>,
     /// Ports of the host that lead here.
     pub ports: Vec<Port>,
+    /// Addresses that are left out, because the host has switched their protocol off.
+    pub left_out: Vec<IpAddr>,
 }
 
 /// One link.
@@ -108,6 +112,7 @@ impl NetPlan {
             join: net.join.clone(),
             dns: net.dns.clone(),
             ports: net.ports.clone(),
+            left_out: Vec::new(),
         }
     }
 
@@ -122,6 +127,22 @@ impl LinkPlan {
     pub fn masqueraded(&self) -> bool {
         matches!(self.link.kind, LinkKind::Nat(_))
     }
+}
+
+/// The spec as far as this host can do it, and the addresses that are left out: those of a protocol that the host has
+/// switched off, on links that end on the host. In general nobody has declared them. A link that leads elsewhere is not the
+/// host's business.
+pub fn on_this_host(spec: &ContainerSpec, host: &HostFacts) -> (ContainerSpec, Vec<IpAddr>) {
+    let mut spec = spec.clone();
+    let mut left_out = Vec::new();
+    let links = spec.net.links.iter_mut().filter(|_| !host.ipv6);
+    for link in links.filter(|link| matches!(link.kind, LinkKind::Nat(_) | LinkKind::Veth)) {
+        let inside = link.addresses.extract_if(.., |one| one.address.is_ipv6());
+        left_out.extend(inside.map(|one| one.address));
+        link.host_addresses.retain(|one| one.address.is_ipv4());
+        link.gateways.retain(IpAddr::is_ipv4);
+    }
+    (spec, left_out)
 }
 
 fn plan_link(name: &str, id: u128, number: usize, link: &Link) -> LinkPlan {
@@ -182,17 +203,17 @@ fn mac(id: u128, key: u128, name: &str) -> Mac {
     Mac(mac)
 }
 
-/// A name that the kernel takes, and the whole one when it is another.
+/// A name that the kernel takes, and the whole one when it is another; shortened as nspawn does.
 fn shorten(full: String) -> (String, Option<String>) {
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     if full.len() <= LONGEST && !full.contains('@') {
         return (full, None);
     }
-    let mut hash = hash::siphash24(full.as_bytes(), OWN_KEY.to_be_bytes());
+    let hash = hash::siphash24(full.as_bytes(), SHORTEN_KEY.to_be_bytes());
+    // An instance has no name that nspawn would take.
     let mut short: String = full.replace('@', "-").chars().take(LONGEST - 4).collect();
-    for _ in 0..4 {
-        short.push(char::from(LETTERS[(hash & 31) as usize]));
-        hash >>= 5;
+    for shift in [18, 12, 6, 0] {
+        short.push(char::from(LETTERS[(hash >> shift & 63) as usize]));
     }
     (short, Some(full))
 }
@@ -254,6 +275,9 @@ impl fmt::Display for NetPlan {
         for server in &self.dns {
             writeln!(f, "name server {server}")?;
         }
+        for address in &self.left_out {
+            writeln!(f, "without {address}, the host has no IPv6")?;
+        }
         Ok(())
     }
 }
@@ -302,6 +326,38 @@ mod tests {
         assert_ne!(a, mac(id, HOST_KEY, "web"));
         assert_ne!(a, mac(id, GUEST_KEY, "db"));
         assert_ne!(a, mac(id + 1, GUEST_KEY, "web"));
+    }
+
+    #[test]
+    fn a_host_without_ipv6_gives_none() {
+        let subnet = |address: &str| Subnet {
+            address: address.parse().unwrap(),
+            prefix: 24,
+        };
+        let mut spec = crate::plan::tests_support::spec();
+        spec.network = Network::Private;
+        let mut one = link(LinkKind::Veth);
+        one.addresses = vec![subnet("10.0.0.2"), subnet("fd00::2")];
+        one.host_addresses = vec![subnet("10.0.0.1"), subnet("fd00::1")];
+        one.gateways = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        spec.net.links = vec![
+            one,
+            link(LinkKind::Macvlan("eth0".into(), Default::default())),
+        ];
+        spec.net.links[1].addresses = vec![subnet("fd00::3")];
+        let mut host = HostFacts {
+            ipv6: true,
+            ..HostFacts::default()
+        };
+        assert_eq!(on_this_host(&spec, &host), (spec.clone(), Vec::new()));
+        host.ipv6 = false;
+        let (spec, left_out) = on_this_host(&spec, &host);
+        assert_eq!(left_out, ["fd00::2".parse::<IpAddr>().unwrap()]);
+        let text = NetPlan::of("web", &spec, &host).to_string();
+        assert!(
+            !text.contains("fd00::1") && text.contains("fd00::3"),
+            "{text}"
+        );
     }
 
     #[test]

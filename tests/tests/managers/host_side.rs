@@ -14,7 +14,7 @@ pub(crate) enum Manager {
     /// systemd-networkd.
     Networkd,
     /// NetworkManager.
-    NetworkManager,
+    Nm,
 }
 
 /// Only rules about links: the machine has other devices, which are not ours to name.
@@ -58,7 +58,7 @@ pub(crate) fn with(host: &Host, manager: Manager, work: impl FnOnce() -> Result<
     let start = match manager {
         Manager::Nothing => String::new(),
         Manager::Networkd => format!("{UDEV}systemctl start systemd-networkd"),
-        Manager::NetworkManager => format!("{UDEV}{NETWORKMANAGER}"),
+        Manager::Nm => format!("{UDEV}{NETWORKMANAGER}"),
     };
     let judged = host.sh(&start)?.ok().and_then(|_| work());
     host.sh(END)?.ok()?;
@@ -70,7 +70,7 @@ pub(crate) fn restart(host: &Host, manager: Manager) -> Result<()> {
     let script = match manager {
         Manager::Nothing => "true",
         Manager::Networkd => "systemctl restart systemd-networkd",
-        Manager::NetworkManager => "systemctl restart managers-nm",
+        Manager::Nm => "systemctl restart managers-nm",
     };
     host.sh(script)?.ok().map(drop)
 }
