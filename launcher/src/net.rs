@@ -3,6 +3,7 @@
 //! The supervisor does all of it, in the host's network namespace, with one more rtnetlink socket for the container's.
 //! What is inside ends with the namespace; what is on the host is on record first, so that it is found after a kill.
 
+mod filter;
 mod foreign;
 mod forward;
 mod hosts;
@@ -22,11 +23,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::unistd::Pid;
 use skep_spec::{LinkKind, Port};
 
-use self::foreign::Foreign;
-use self::forward::Forwarding;
 use self::lent::Lent;
 use self::link::GROUP;
-use self::record::{End, Fence, Held, Record, Records};
+use self::record::{End, Held, Record, Records};
 use crate::log;
 use crate::plan::net::{LinkPlan, NetPlan};
 use crate::step::{At, StepError};
@@ -81,7 +80,7 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
     let alive = sweep(&records, &host)?;
     let record = record_of(name, plan);
     refuse_conflicts(&record, &alive)?;
-    refuse_unreachable(&record)?;
+    filter::refuse_unreachable(&record)?;
     let reserved = reserve::take(&record)?;
     let mut held = records.hold(name)?;
     held.write(&record)?;
@@ -127,10 +126,10 @@ pub fn rewrite() -> Result<(), StepError> {
     let host = Socket::open().at("open", "a rtnetlink socket")?;
     let records = Records::lock()?;
     let alive = sweep(&records, &host)?;
-    let fences: String = alive.iter().flat_map(fences).collect();
+    let fences: String = alive.iter().flat_map(filter::fences).collect();
     match fences.is_empty() && !alive.iter().any(Record::needs_rules) {
         true => Ok(()),
-        false => filter(&records, &alive, fences),
+        false => filter::write(&records, &alive, fences),
     }
 }
 
@@ -148,7 +147,7 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             record.ends.push(End {
                 name: host.name.clone(),
                 index: 0,
-                fence: fence_of(one),
+                fence: filter::fence_of(one),
             });
         }
         if let Some(bridge) = &one.bridge {
@@ -185,49 +184,6 @@ fn leads_through(plan: &LinkPlan) -> Option<String> {
         LinkKind::Bridge(bridge) | LinkKind::Nat(bridge) => Some(bridge.clone()),
         LinkKind::Zone(_) => plan.bridge.as_ref().map(|bridge| bridge.name.clone()),
         LinkKind::Macvlan(..) | LinkKind::Ipvlan(_) | LinkKind::Interface(_) => None,
-    }
-}
-
-fn fence_of(plan: &LinkPlan) -> Option<Fence> {
-    let (Some(mac), true) = (plan.mac, plan.link.fence) else {
-        return None;
-    };
-    let addresses = plan.link.addresses.iter();
-    Some(Fence {
-        mac: mac.0,
-        addresses: addresses.map(|subnet| subnet.address).collect(),
-    })
-}
-
-/// The rules of a container's links alone.
-fn fences(record: &Record) -> impl Iterator<Item = String> {
-    let ends = record.ends.iter();
-    ends.filter_map(|end| Some(rules::fence(&end.name, end.fence.as_ref()?)))
-}
-
-/// Writes packet filter and forwarding as these containers need them, after `first`.
-fn filter(records: &Records, all: &[Record], first: String) -> Result<(), StepError> {
-    let foreign = Foreign::look();
-    let forwarding = Forwarding::of(records, all);
-    forwarding.close(foreign.masquerades())?;
-    nft::run(&(first + &rules::shared(all, forwarding.opened())))?;
-    forwarding.open()?;
-    foreign.make_way(&rules::links(all));
-    Ok(())
-}
-
-/// A port of ::1 alone that ::1 does not lead to.
-fn refuse_unreachable(record: &Record) -> Result<(), StepError> {
-    let loopback = |port: &&Port| port.address == Some(std::net::Ipv6Addr::LOCALHOST.into());
-    match record.ports.iter().find(loopback) {
-        Some(port) if !record.loopback6 => Err(StepError::new(
-            "not reached from ::1:",
-            format_args!("port {}/{} of {}", port.host, port.protocol, record.name),
-        )
-        .cure(
-            "give it to 127.0.0.1, use Network=veth, or set net.bridge.bridge-nf-call-ip6tables to 0",
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -283,12 +239,12 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
     let mut script = String::new();
     for (record, _) in &dead {
         remove_ends(host, record);
-        leave_loopback(host, record, &alive);
+        filter::leave_loopback(host, record, &alive);
         let fenced = record.ends.iter().filter(|end| end.fence.is_some());
         fenced.for_each(|end| script.push_str(&rules::unfence(&end.name)));
     }
     if dead.iter().any(|(record, _)| record.needs_rules()) {
-        filter(records, &alive, script)?;
+        filter::write(records, &alive, script)?;
     } else if !script.is_empty() {
         nft::run(&script)?;
     }
@@ -297,20 +253,6 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
         held.remove()?;
     }
     Ok(alive)
-}
-
-/// The host's own loopback leads through links only as long as a container needs it.
-fn leave_loopback(host: &Socket, record: &Record, alive: &[Record]) {
-    for name in &record.loopback {
-        if alive.iter().any(|other| other.loopback.contains(name)) {
-            continue;
-        }
-        forward::leave_loopback(name);
-        if let Ok(seen) = link::find(host, name) {
-            // It has none where ::1 leads nowhere.
-            let _ = link::remove_loopback_route(host, seen.index);
-        }
-    }
 }
 
 fn alias(name: &str) -> String {
@@ -354,43 +296,6 @@ fn remove_bridges(host: &Socket, record: &Record, alive: &[Record]) {
 }
 
 impl Live {
-    /// Packet filter and forwarding.
-    fn apply_rules(&mut self, records: &Records, alive: &[Record]) -> Result<(), StepError> {
-        let script: String = fences(&self.record).collect();
-        if !self.record.needs_rules() {
-            return match script.is_empty() {
-                true => Ok(()),
-                false => nft::run(&script),
-            };
-        }
-        let mut all = alive.to_vec();
-        all.push(self.record.clone());
-        filter(records, &all, script)?;
-        // After the rules that keep others from using it.
-        self.serve_loopback(alive)
-    }
-
-    /// Lets the host's own loopback addresses lead to the container's ports.
-    fn serve_loopback(&mut self, alive: &[Record]) -> Result<(), StepError> {
-        if self.record.ports.is_empty() {
-            return Ok(());
-        }
-        for name in self.record.links.clone() {
-            // What the administrator has set stays set.
-            let served = forward::serves_loopback(&name);
-            if !served || alive.iter().any(|other| other.loopback.contains(&name)) {
-                self.record.loopback.push(name.clone());
-                self.held.write(&self.record)?;
-                forward::serve_loopback(&name)?;
-            }
-            if self.record.loopback6 && self.record.reached.1.is_some() {
-                let index = link::find(&self.host, &name).at("find link", &name)?.index;
-                link::add_loopback_route(&self.host, index).at("add a route from ::1 to", &name)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes everything. What fails is told, and the rest removed all the same.
     fn end(self, records: &Records) {
         for lent in &self.lent {
