@@ -3,6 +3,7 @@
 //! Owns finding, reading, merging and the public entry points. Reads only, changes nothing, talks to nobody. What the
 //! values mean for a container is decided in `validate`; facts about the host come in as [`Facts`].
 
+mod claims;
 pub(crate) mod dropin;
 pub(crate) mod file;
 pub(crate) mod ini;
@@ -181,6 +182,7 @@ pub fn load_all(root: &Path, facts: &Facts) -> Vec<Loaded> {
             .map(|problem| beside(problem, true)),
     );
     all.sort_by(|a, b| a.name.cmp(&b.name));
+    claims::warn(&mut all);
     all
 }
 

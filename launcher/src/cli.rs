@@ -38,7 +38,7 @@ usage: launcher boot NAME | boot --spec FILE
        launcher exec NAME [--user UID[:GID]] [--chdir DIR] [--env NAME=VALUE]... -- COMMAND [ARGUMENT...]
        launcher shell NAME [--user UID[:GID]]
        launcher console NAME [--read-only] [--clean]
-       launcher clean
+       launcher clean [--rules]
 
 Boots one system container that skep(1) declared, runs a single command in a new one, enters one, attaches to the console of
 one, or clears away what killed ones left on the host's network. See skep-launcher(8).
@@ -56,7 +56,7 @@ enum Verb {
     Plan(PathBuf),
     Enter(Request),
     Attach(Attach),
-    Clean,
+    Clean { rules: bool },
     Help,
     Version,
 }
@@ -69,7 +69,10 @@ pub fn run() -> ExitCode {
         Ok(Verb::Plan(spec)) => report(plan(&spec)),
         Ok(Verb::Enter(request)) => join::run(request),
         Ok(Verb::Attach(request)) => attach::run(&request),
-        Ok(Verb::Clean) => report(net::clean().map(|()| ExitCode::SUCCESS)),
+        Ok(Verb::Clean { rules }) => {
+            let done = if rules { net::rewrite() } else { net::clean() };
+            report(done.map(|()| ExitCode::SUCCESS))
+        }
         Ok(Verb::Help) => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -107,7 +110,8 @@ fn parse(mut args: Parser) -> Result<Verb, lexopt::Error> {
             Some("run") => parse_run(&mut args),
             Some("plan") => parse_spec_path(&mut args).map(Verb::Plan),
             Some("clean") => match args.next()? {
-                None => Ok(Verb::Clean),
+                None => Ok(Verb::Clean { rules: false }),
+                Some(Arg::Long("rules")) => Ok(Verb::Clean { rules: true }),
                 Some(other) => Err(other.unexpected()),
             },
             Some("exec") => parse_request(&mut args, false).map(Verb::Enter),

@@ -3,6 +3,8 @@
 //! The supervisor does all of it, in the host's network namespace, with one more rtnetlink socket for the container's.
 //! What is inside ends with the namespace; what is on the host is on record first, so that it is found after a kill.
 
+mod filter;
+mod foreign;
 mod forward;
 pub mod join;
 mod lent;
@@ -10,6 +12,7 @@ pub mod link;
 mod make;
 mod nft;
 pub mod record;
+mod reserve;
 pub mod rules;
 
 use std::fs::File;
@@ -46,6 +49,8 @@ struct Live {
     lent: Vec<Lent>,
     /// Numbers inside of links that hang on a link of the host.
     children: Vec<u32>,
+    /// Keeps programs of the host from taking the container's ports.
+    _reserved: Vec<OwnedFd>,
 }
 
 impl Attached {
@@ -74,6 +79,8 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
     let alive = sweep(&records, &host)?;
     let record = record_of(name, plan);
     refuse_conflicts(&record, &alive)?;
+    filter::refuse_unreachable(&record)?;
+    let reserved = reserve::take(&record)?;
     let mut held = records.hold(name)?;
     held.write(&record)?;
     let mut live = Live {
@@ -84,10 +91,11 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         held,
         lent: Vec::new(),
         children: Vec::new(),
+        _reserved: reserved,
     };
     let made = live
         .make(plan, inside_space.as_fd())
-        .and_then(|()| live.apply_rules(&records, &alive, plan));
+        .and_then(|()| live.apply_rules(&records, &alive));
     match made {
         Ok(()) => Ok(Attached {
             live: Some(live),
@@ -107,11 +115,24 @@ pub fn clean() -> Result<(), StepError> {
     sweep(&records, &host).map(drop)
 }
 
+/// Writes the packet filter's rules of all running containers anew: another program may have removed them.
+pub fn rewrite() -> Result<(), StepError> {
+    let host = Socket::open().at("open", "a rtnetlink socket")?;
+    let records = Records::lock()?;
+    let alive = sweep(&records, &host)?;
+    let fences: String = alive.iter().flat_map(filter::fences).collect();
+    match fences.is_empty() && !alive.iter().any(Record::needs_rules) {
+        true => Ok(()),
+        false => filter::write(&records, &alive, fences),
+    }
+}
+
 /// What a container of this plan will have.
 fn record_of(name: &str, plan: &NetPlan) -> Record {
     let mut record = Record {
         name: name.to_owned(),
         ports: plan.ports.clone(),
+        loopback6: true,
         ..Record::default()
     };
     for one in &plan.links {
@@ -120,7 +141,7 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             record.ends.push(End {
                 name: host.name.clone(),
                 index: 0,
-                fenced: fences_addresses(one),
+                fence: filter::fence_of(one),
             });
         }
         if let Some(bridge) = &one.bridge {
@@ -137,6 +158,7 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             if one.masqueraded() {
                 record.inner.push(leads.clone());
             }
+            record.loopback6 &= one.link.kind == LinkKind::Veth || !forward::filters_bridges();
             record.links.push(leads);
         }
         let (v4, v6) = record.reached;
@@ -156,11 +178,6 @@ fn leads_through(plan: &LinkPlan) -> Option<String> {
         LinkKind::Zone(_) => plan.bridge.as_ref().map(|bridge| bridge.name.clone()),
         LinkKind::Macvlan(..) | LinkKind::Ipvlan(_) | LinkKind::Interface(_) => None,
     }
-}
-
-/// A fence needs to know the addresses: without any, the container gets its own from somebody else.
-fn fences_addresses(plan: &LinkPlan) -> bool {
-    plan.link.fence && plan.host.is_some() && !plan.link.addresses.is_empty()
 }
 
 fn refuse_conflicts(record: &Record, alive: &[Record]) -> Result<(), StepError> {
@@ -215,13 +232,13 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
     let mut script = String::new();
     for (record, _) in &dead {
         remove_ends(host, record);
-        record.ends.iter().filter(|end| end.fenced).for_each(|end| {
-            script.push_str(&rules::unfence(&end.name));
-        });
+        filter::leave_loopback(host, record, &alive);
+        let fenced = record.ends.iter().filter(|end| end.fence.is_some());
+        fenced.for_each(|end| script.push_str(&rules::unfence(&end.name)));
     }
-    if dead.iter().any(|(record, _)| record.needs_rules()) || !script.is_empty() {
-        let opened = forward::set(records, &alive)?;
-        script.push_str(&rules::shared(&alive, opened));
+    if dead.iter().any(|(record, _)| record.needs_rules()) {
+        filter::write(records, &alive, script)?;
+    } else if !script.is_empty() {
         nft::run(&script)?;
     }
     for (record, held) in dead {
@@ -272,45 +289,6 @@ fn remove_bridges(host: &Socket, record: &Record, alive: &[Record]) {
 }
 
 impl Live {
-    /// Packet filter and forwarding.
-    fn apply_rules(
-        &self,
-        records: &Records,
-        alive: &[Record],
-        plan: &NetPlan,
-    ) -> Result<(), StepError> {
-        let mut script = String::new();
-        for one in plan.links.iter().filter(|one| fences_addresses(one)) {
-            if let (Some(end), Some(mac)) = (&one.host, one.mac) {
-                let addresses: Vec<IpAddr> = one
-                    .link
-                    .addresses
-                    .iter()
-                    .map(|subnet| subnet.address)
-                    .collect();
-                script.push_str(&rules::fence(&end.name, mac, &addresses));
-            }
-        }
-        if self.record.needs_rules() {
-            let mut all = alive.to_vec();
-            all.push(self.record.clone());
-            let opened = forward::set(records, &all)?;
-            script.push_str(&rules::shared(&all, opened));
-        }
-        if script.is_empty() {
-            return Ok(());
-        }
-        nft::run(&script)?;
-        if self.record.ports.is_empty() {
-            return Ok(());
-        }
-        // After the rules that keep others from using it.
-        self.record
-            .links
-            .iter()
-            .try_for_each(|link| forward::serve_loopback(link))
-    }
-
     /// Removes everything. What fails is told, and the rest removed all the same.
     fn end(self, records: &Records) {
         for lent in &self.lent {

@@ -29,6 +29,7 @@ const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_LOCKED: u16 = 39;
 const NESTED: u16 = 0x8000;
@@ -245,6 +246,17 @@ pub fn lock_port(socket: &Socket, index: u32, mac: Mac) -> Result<()> {
     socket.ask(&request)
 }
 
+/// This member of a bridge is sent, too, what it sent itself: where bridges pass the packet filter, a container's packet to
+/// its own published port goes no other way.
+pub fn return_to_sender(socket: &Socket, index: u32) -> Result<()> {
+    let mut fixed = info(index);
+    fixed[0] = AF_BRIDGE;
+    let mut request = Request::new(libc::RTM_SETLINK, 0, &fixed);
+    let port = request.open(libc::IFLA_PROTINFO | NESTED);
+    request.put(IFLA_BRPORT_MODE, &[1]).close(port);
+    socket.ask(&request)
+}
+
 const AF_BRIDGE: u8 = 7;
 const NUD_NOARP: u16 = 0x40;
 
@@ -378,6 +390,40 @@ fn new_route(family: u8, bits: u8, scope: u8, flags: u32) -> Request {
     Request::new(libc::RTM_NEWROUTE, flags, &fixed)
 }
 
+/// Lets answers to ::1 that come in through this link reach the host: looked up for that link, the kernel's own route to
+/// ::1, of the loopback link, is none. What is sent to ::1 as such is refused before any lookup, as ever.
+pub fn add_loopback_route(socket: &Socket, index: u32) -> Result<()> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    socket.ask(&loopback_route(libc::RTM_NEWROUTE, flags, index))
+}
+
+/// Removes that route.
+pub fn remove_loopback_route(socket: &Socket, index: u32) -> Result<()> {
+    socket.ask(&loopback_route(libc::RTM_DELROUTE, 0, index))
+}
+
+fn loopback_route(kind: u16, flags: i32, index: u32) -> Request {
+    // As above, in the table of local addresses.
+    let mut fixed = vec![
+        AF_INET6,
+        128,
+        0,
+        0,
+        LOCAL_TABLE,
+        4,
+        UNIVERSE,
+        libc::RTN_LOCAL,
+    ];
+    fixed.extend([0; 4]);
+    let mut request = Request::new(kind, flags, &fixed);
+    request.put(libc::RTA_DST, &std::net::Ipv6Addr::LOCALHOST.octets());
+    request.put_u32(libc::RTA_OIF, index);
+    // Below the kernel's own, and one for each link.
+    request.put_u32(libc::RTA_PRIORITY, GROUP + index);
+    request
+}
+
+const LOCAL_TABLE: u8 = 255;
 const MAIN_TABLE: u8 = 254;
 const RTNH_F_ONLINK: u32 = 4;
 const UNIVERSE: u8 = 0;

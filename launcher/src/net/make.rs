@@ -114,6 +114,9 @@ impl Live {
                 if let (Some(mac), true) = (plan.mac, plan.link.fence) {
                     link::lock_port(&self.host, index, mac).at("fence link", &end.name)?;
                 }
+                if !self.record.ports.is_empty() {
+                    link::return_to_sender(&self.host, index).at("set up link", &end.name)?;
+                }
             }
             None => add_addresses(&self.host, index, &plan.link.host_addresses, &end.name)?,
         }

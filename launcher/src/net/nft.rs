@@ -1,41 +1,123 @@
-//! Runs nft(8).
+//! Runs nft(8), which may be missing, fail or never come back: bounded in time and in what it may say.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 use crate::step::{At, StepError};
+use crate::sys::{fd, pidfd};
+
+/// How long it may take. Tens of thousands of rules of others take seconds, and it waits for other runs of itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How much of what it says is read.
+const LIMIT: usize = 1 << 20;
+
+/// Where it may be beside the unit's PATH, which need not have the directories of administrators' programs.
+const ELSEWHERE: &str =
+    "/usr/sbin:/sbin:/run/current-system/sw/bin:/run/current-system/profile/sbin";
 
 /// Gives nft a script, which it takes as a whole or not at all.
 pub(super) fn run(script: &str) -> Result<(), StepError> {
+    // A file and no pipe: a program that does not read cannot make this one wait.
+    let mut input = File::from(fd::memfd(c"nft").at("create", "a memory file")?);
+    input
+        .write_all(script.as_bytes())
+        .at("write", "rules for nft")?;
+    input.rewind().at("write", "rules for nft")?;
+    ask(&["-f", "-"], Stdio::from(input)).map(drop)
+}
+
+/// What nft prints of the rules that are there, its complaints among it.
+pub(super) fn list(what: &[&str]) -> Result<String, StepError> {
+    let words: Vec<&str> = ["-a", "list"].iter().chain(what).copied().collect();
+    ask(&words, Stdio::null())
+}
+
+fn ask(words: &[&str], input: Stdio) -> Result<String, StepError> {
     let path = std::env::var("PATH").unwrap_or_default();
+    let (output, said) = std::io::pipe().at("create", "a pipe")?;
+    let both = said.try_clone().at("create", "a pipe")?;
     let mut command = Command::new("nft");
     command
-        .args(["-f", "-"])
-        // A unit's PATH may be without the directories of administrators' programs.
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .args(words)
+        .env_clear()
+        .env("PATH", format!("{path}:{ELSEWHERE}"))
         .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+        .current_dir("/")
+        .stdin(input)
+        .stdout(said)
+        .stderr(both);
     let mut child = match command.spawn() {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+        Err(err) if err.kind() == ErrorKind::NotFound => {
             return Err(StepError::new("the program nft is missing", "").cure(
-                "install nftables; Network=nat, Network=veth and Port= need it (fence=no spares a veth it)",
+                "install nftables: Network=nat, Port= and the fence of a link (fence=no) need it",
             ));
         }
         other => other.at("execute", "nft")?,
     };
-    if let Some(mut input) = child.stdin.take() {
-        // One that ends before it has read everything says why itself.
-        let _ = input.write_all(script.as_bytes());
+    // Its ends of the pipe: else the end of what it says would never come.
+    drop(command);
+    let said = listen(&mut child, File::from(std::os::fd::OwnedFd::from(output)))?;
+    let status = child.wait().at("wait for", "nft")?;
+    let text = String::from_utf8_lossy(&said);
+    if status.success() {
+        return Ok(text.into_owned());
     }
-    let output = child.wait_with_output().at("wait for", "nft")?;
-    if output.status.success() {
-        return Ok(());
+    let line = text.lines().find(|line| !line.trim().is_empty());
+    let line = crate::log::printable(line.unwrap_or("no reason given"), 300);
+    let refused = StepError::new("the packet filter refused:", line);
+    Err(
+        match text.contains("ot supported") || text.contains("No such file") {
+            true => {
+                refused.cure("it needs nf_tables with NAT, fib and the netdev family in the kernel")
+            }
+            false => refused,
+        },
+    )
+}
+
+/// What a program says until it ends, which it does in time or is killed.
+fn listen(child: &mut Child, mut output: File) -> Result<Vec<u8>, StepError> {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let handle = pidfd::open(pid).at("open", "a handle of nft")?;
+    let end = Instant::now() + PATIENCE;
+    let (mut said, mut chunk) = (Vec::new(), [0; 4096]);
+    let mut open = true;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [
+            PollFd::new(handle.as_fd(), PollFlags::POLLIN),
+            PollFd::new(output.as_fd(), PollFlags::POLLIN),
+        ];
+        let awaited = if open { &mut fds[..] } else { &mut fds[..1] };
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(awaited, timeout) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => other.at("wait for", "nft")?,
+        };
+        let ready = |fd: &PollFd| fd.revents().is_some_and(|events| !events.is_empty());
+        let (ended, speaks) = (ready(&fds[0]), open && ready(&fds[1]));
+        if speaks {
+            let count = output.read(&mut chunk).at("read from", "nft")?;
+            open = count > 0;
+            let room = LIMIT.saturating_sub(said.len()).min(count);
+            said.extend_from_slice(&chunk[..room]);
+        } else if ended {
+            return Ok(said);
+        } else if left.is_zero() {
+            // Not waited for: one that hangs in the kernel does not even end now.
+            let _ = child.kill();
+            return Err(StepError::new(
+                "nft does not end:",
+                format_args!("no answer within {} s", PATIENCE.as_secs()),
+            )
+            .cure("look at what \"nft list ruleset\" does on this host"));
+        }
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().find(|line| !line.trim().is_empty());
-    let said = crate::log::printable(said.unwrap_or("no reason given"), 300);
-    Err(StepError::new("the packet filter refused its rules:", said)
-        .cure("nft needs nf_tables with NAT and the netdev family in the kernel"))
 }

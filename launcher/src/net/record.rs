@@ -50,6 +50,10 @@ pub struct Record {
     pub links: Vec<String>,
     /// Of these, those behind which a container is reached by its ports only.
     pub inner: Vec<String>,
+    /// Whether its ports are reached by the host's own ::1 too.
+    pub loopback6: bool,
+    /// Links of the host that lead from its loopback to containers because of this one and others.
+    pub loopback: Vec<String>,
 }
 
 /// An end on the host.
@@ -59,8 +63,17 @@ pub struct End {
     pub name: String,
     /// Its number once it exists.
     pub index: u32,
-    /// Whether there are rules on it.
-    pub fenced: bool,
+    /// What may come from it, when that is limited.
+    pub fence: Option<Fence>,
+}
+
+/// What a container's packets have to come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its addresses; none when somebody else gives them.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Record {

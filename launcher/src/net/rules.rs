@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use skep_spec::Port;
 
-use super::record::Record;
+use super::record::{Fence, Record};
 use crate::plan::net::Mac;
 
 /// What the shared table does about forwarding.
@@ -42,8 +42,14 @@ pub fn shared(records: &[Record], opened: Opened) -> String {
         names.dedup();
         names
     };
-    set(&mut text, "links", "type ifname", &all(|one| &one.links));
+    let links = all(|one| &one.links);
+    set(&mut text, "links", "type ifname", &links);
     set(&mut text, "inner", "type ifname", &all(|one| &one.inner));
+    let back: Vec<_> = links
+        .iter()
+        .map(|link| format!("{link} . {link}"))
+        .collect();
+    set(&mut text, "back", "type ifname . ifname", &back);
     let masqueraded = || needing.iter().flat_map(|one| &one.masqueraded);
     let v4: Vec<_> = masqueraded()
         .filter(|ip| ip.is_ipv4())
@@ -59,6 +65,15 @@ pub fn shared(records: &[Record], opened: Opened) -> String {
     chains(&mut text, opened);
     text.push_str("}\n");
     text
+}
+
+/// Names of the links over which containers are reached that are in the shared table.
+pub fn links(records: &[Record]) -> Vec<String> {
+    let needing = records.iter().filter(|one| one.needs_rules());
+    let mut names: Vec<_> = needing.flat_map(|one| one.links.iter().cloned()).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn quoted(name: &String) -> String {
@@ -83,35 +98,31 @@ fn ports(text: &mut String, records: &[&Record]) {
     for record in records.iter().filter(|one| !one.ports.is_empty()) {
         let chain = chain_name(&record.name);
         let _ = writeln!(text, " chain {chain} {{");
+        if !record.loopback6 {
+            text.push_str("  ip6 daddr ::1 return\n");
+        }
         for port in &record.ports {
             destinations(text, port, record.reached);
-        }
-        text.push_str(" }\n");
-        for port in &record.ports {
-            for number in port.host..=port.host.saturating_add(port.count - 1) {
-                let entry = format!("{} . {number} : goto {chain}", port.protocol);
-                match port.address {
-                    None => any.push(entry),
-                    Some(IpAddr::V4(ip)) => v4.push(format!("{ip} . {entry}")),
-                    Some(IpAddr::V6(ip)) => v6.push(format!("{ip} . {entry}")),
-                }
+            let entry = format!(
+                "{} . {} : goto {chain}",
+                port.protocol,
+                range(port.host, port)
+            );
+            match port.address {
+                None => any.push(entry),
+                Some(IpAddr::V4(ip)) => v4.push(format!("{ip} . {entry}")),
+                Some(IpAddr::V6(ip)) => v6.push(format!("{ip} . {entry}")),
             }
         }
+        text.push_str(" }\n");
     }
-    for (name, kind, entries) in [
-        ("ports", "inet_proto . inet_service : verdict", any),
-        (
-            "ports4",
-            "ipv4_addr . inet_proto . inet_service : verdict",
-            v4,
-        ),
-        (
-            "ports6",
-            "ipv6_addr . inet_proto . inet_service : verdict",
-            v6,
-        ),
+    let key = "inet_proto . inet_service : verdict; flags interval";
+    for (name, address, entries) in [
+        ("ports", "", any),
+        ("ports4", "ipv4_addr . ", v4),
+        ("ports6", "ipv6_addr . ", v6),
     ] {
-        let _ = writeln!(text, " map {name} {{ type {kind}");
+        let _ = writeln!(text, " map {name} {{ type {address}{key}");
         list(text, &entries);
         text.push_str(" }\n");
     }
@@ -122,40 +133,53 @@ fn chain_name(container: &str) -> String {
     format!("to-{}", container.replace('@', "/"))
 }
 
-fn destinations(text: &mut String, port: &Port, (v4, v6): (Option<IpAddr>, Option<IpAddr>)) {
-    for (family, address, full) in [
-        ("ip", v4, v4.map(|ip| ip.to_string())),
-        ("ip6", v6, v6.map(|ip| format!("[{ip}]"))),
-    ] {
-        let (Some(address), Some(full)) = (address, full) else {
-            continue;
-        };
-        if port
-            .address
-            .is_some_and(|at| at.is_ipv4() != address.is_ipv4())
-        {
-            continue;
-        }
-        let at = port.address.map_or_else(
-            || {
-                format!(
-                    "meta nfproto {}",
-                    if address.is_ipv4() { "ipv4" } else { "ipv6" }
-                )
-            },
-            |at| format!("{family} daddr {at}"),
-        );
-        for step in 0..port.count {
-            let (from, to) = (port.host + step, port.container + step);
-            let protocol = port.protocol;
-            let _ = writeln!(
-                text,
-                "  {at} {protocol} dport {from} dnat {family} to {full}:{to}"
-            );
-        }
+/// As many ports as this one stands for, from `first` on.
+fn range(first: u16, port: &Port) -> String {
+    match port.count {
+        0 | 1 => first.to_string(),
+        count => format!("{first}-{}", first.saturating_add(count - 1)),
     }
 }
 
+fn destinations(text: &mut String, port: &Port, (v4, v6): (Option<IpAddr>, Option<IpAddr>)) {
+    let protocol = port.protocol;
+    let from = range(port.host, port);
+    for (family, target) in [("ip", v4), ("ip6", v6)] {
+        let Some(target) = target else { continue };
+        let at = match port.address {
+            None if target.is_ipv4() => "meta nfproto ipv4".to_owned(),
+            None => "meta nfproto ipv6".to_owned(),
+            Some(at) if at.is_ipv4() == target.is_ipv4() => format!("{family} daddr {at}"),
+            Some(_) => continue,
+        };
+        let target = match target {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let to = match port.count {
+            // The kernel keeps the port.
+            _ if port.host == port.container => target,
+            0 | 1 => format!("{target}:{}", port.container),
+            // A range of destinations would mean any of them.
+            count => {
+                let pair = |step: u16| {
+                    let (host, inside) = (port.host, port.container);
+                    format!(
+                        "{} : {}",
+                        host.saturating_add(step),
+                        inside.saturating_add(step)
+                    )
+                };
+                let pairs: Vec<_> = (0..count).map(pair).collect();
+                format!("{target} : {protocol} dport map {{ {} }}", pairs.join(", "))
+            }
+        };
+        let _ = writeln!(text, "  {at} {protocol} dport {from} dnat {family} to {to}");
+    }
+}
+
+/// What a container sends to its own port, or to that of another on the same bridge, must come back the same way. A bridge
+/// that passes the packet filter has no `iifname` there.
 const CHAINS: &str = "\
  chain guard {
   type filter hook prerouting priority raw; policy accept;
@@ -179,6 +203,7 @@ const CHAINS: &str = "\
   ip6 saddr @out6 oifname != @inner masquerade
   ct status dnat ip saddr 127.0.0.0/8 masquerade
   ct status dnat ip6 saddr ::1 masquerade
+  ct status dnat iifname . oifname @back masquerade
   ct status dnat ip saddr @out4 ip daddr @out4 masquerade
   ct status dnat ip6 saddr @out6 ip6 daddr @out6 masquerade
  }
@@ -189,14 +214,22 @@ const CHAINS: &str = "\
   iifname != @inner oifname @inner drop
 ";
 
+/// Where forwarding was off, only containers have it; and bridges of other programs, which rely on it as they find it on.
+const OTHERS: &str = "\
+  iifname @links accept
+  oifname @links accept
+  meta iifkind \"bridge\" accept
+  meta oifkind \"bridge\" accept
+";
+
 fn chains(text: &mut String, opened: Opened) {
     text.push_str(CHAINS);
+    if opened.v4 || opened.v6 {
+        text.push_str(OTHERS);
+    }
     for (is_open, family) in [(opened.v4, "ipv4"), (opened.v6, "ipv6")] {
         if is_open {
-            let _ = writeln!(
-                text,
-                "  meta nfproto {family} iifname != @links oifname != @links drop"
-            );
+            let _ = writeln!(text, "  meta nfproto {family} drop");
         }
     }
     text.push_str(" }\n");
@@ -213,46 +246,86 @@ pub fn unfence(link: &str) -> String {
     format!("add table netdev {table}\ndelete table netdev {table}\n")
 }
 
-/// Of what comes from this link, only what has these addresses passes, and nothing that changes how others reach things:
-/// no router advertisement, no answer for an address of somebody else.
-pub fn fence(link: &str, mac: Mac, addresses: &[IpAddr]) -> String {
-    let table = fence_name(link);
+/// Of what comes from this link only what has its own addresses passes, and nothing that changes how others reach things:
+/// no answer for an address of somebody else, no router advertisement or redirect, no DHCP server.
+///
+/// Without addresses, somebody else gives them: then only the hardware address is checked, and the rest of the above.
+pub fn fence(link: &str, fence: &Fence) -> String {
+    let (table, mac) = (fence_name(link), Mac(fence.mac));
+    let known = !fence.addresses.is_empty();
+    let policy = if known { "drop" } else { "accept" };
     let mut text = unfence(link);
-    let _ = writeln!(text, "table netdev {table} {{\n chain from {{");
+    let _ = writeln!(text, "table netdev {table} {{");
+    let targets = if known {
+        addressed(&mut text, mac, &fence.addresses)
+    } else {
+        String::new()
+    };
     let _ = writeln!(
         text,
-        "  type filter hook ingress device \"{link}\" priority 0; policy drop;"
+        " chain from {{\n  type filter hook ingress device \"{link}\" priority 0; policy {policy};"
     );
     let _ = writeln!(text, "  ether saddr != {mac} drop");
-    for ip in addresses {
-        match ip {
-            IpAddr::V4(ip) => {
-                let _ = writeln!(
-                    text,
-                    "  ether type arp arp saddr ip {ip} arp saddr ether {mac} accept"
-                );
-                let _ = writeln!(text, "  ip saddr {ip} accept");
-            }
-            IpAddr::V6(ip) => {
-                // The target of the advertisement, after type, code, checksum and flags.
-                let target = u128::from(*ip);
-                let _ = writeln!(
-                    text,
-                    "  icmpv6 type nd-neighbor-advert @th,64,128 {target:#034x} accept"
-                );
-            }
-        }
+    let _ = writeln!(text, "  meta protocol arp arp saddr ether != {mac} drop");
+    text.push_str(
+        "  icmpv6 type { nd-router-advert, nd-redirect } drop
+  udp sport 67 udp dport { 67, 68 } drop
+  udp sport 547 udp dport { 546, 547 } drop
+",
+    );
+    if known {
+        text.push_str(
+            "  meta protocol arp arp saddr ip @v4 accept
+  meta protocol ip ip saddr @v4 accept
+  meta protocol ip6 goto sixth
+",
+        );
     }
-    text.push_str("  icmpv6 type nd-neighbor-advert @th,64,16 & 0xffc0 == 0xfe80 accept\n");
-    text.push_str("  icmpv6 type { nd-neighbor-advert, nd-router-advert, nd-redirect } drop\n");
-    for ip in addresses.iter().filter(|ip| ip.is_ipv6()) {
-        let _ = writeln!(text, "  ip6 saddr {ip} accept");
-    }
-    if addresses.iter().any(IpAddr::is_ipv6) {
-        text.push_str("  ip6 saddr { fe80::/10, :: } accept\n");
-    }
-    text.push_str(" }\n}\n");
+    text.push_str(" }\n");
+    text.push_str(&targets);
+    text.push_str("}\n");
     text
+}
+
+/// The addresses, and the chain of IPv6, which has more than one.
+///
+/// A container may make link-local addresses as it likes, but none of the form that is made of a hardware address: those
+/// belong to who has that hardware address.
+fn addressed(text: &mut String, mac: Mac, addresses: &[IpAddr]) -> String {
+    let own = IpAddr::V6(mac.link_local());
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for ip in addresses.iter().chain([&own]) {
+        if ip.is_ipv4() { &mut v4 } else { &mut v6 }.push(ip.to_string());
+    }
+    set(text, "v4", "type ipv4_addr", &v4);
+    set(text, "v6", "type ipv6_addr", &v6);
+    // The address that a solicitation or an advertisement is about, after type, code, checksum and flags.
+    let about: Vec<String> = addresses
+        .iter()
+        .chain([&own])
+        .filter_map(|ip| match ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some(format!("  @th,64,128 {:#034x} return", u128::from(*ip))),
+        })
+        .collect();
+    format!(
+        " chain about {{
+{}
+  @th,152,16 0xfffe drop
+  @th,64,16 & 0xffc0 == 0xfe80 return
+  drop
+ }}
+ chain sixth {{
+  icmpv6 type nd-neighbor-advert jump about
+  ip6 saddr :: icmpv6 type nd-neighbor-solicit jump about
+  ip6 saddr :: icmpv6 type {{ nd-neighbor-solicit, nd-router-solicit, mld-listener-report, mld2-listener-report }} accept
+  ip6 saddr @v6 accept
+  ip6 saddr & ::ff:ff00:0 == ::ff:fe00:0 drop
+  ip6 saddr & ffc0:: == fe80:: accept
+ }}
+",
+        about.join("\n")
+    )
 }
 
 #[cfg(test)]
@@ -276,6 +349,7 @@ mod tests {
             }],
             links: vec!["skep0".into()],
             inner: vec!["skep0".into()],
+            loopback6: true,
             ..Record::default()
         }
     }
@@ -298,14 +372,16 @@ mod tests {
         for part in [
             "elements = { \"skep0\" }",
             "elements = { 10.213.0.5 }",
-            "tcp . 8080 : goto to-web/1, tcp . 8081 : goto to-web/1",
-            "meta nfproto ipv4 tcp dport 8081 dnat ip to 10.213.0.5:81\n",
-            "meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd00::5]:80\n",
-            "meta nfproto ipv4 iifname != @links oifname != @links drop",
+            "tcp . 8080-8081 : goto to-web/1",
+            "meta nfproto ipv4 tcp dport 8080-8081 dnat ip to 10.213.0.5 : tcp dport map { 8080 : 80, 8081 : 81 }\n",
+            "meta nfproto ipv6 tcp dport 8080-8081 dnat ip6 to [fd00::5] : tcp dport map",
+            "elements = { \"skep0\" . \"skep0\" }",
+            "meta nfproto ipv4 drop",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
-        assert!(!text.contains("nfproto ipv6 iifname"));
+        assert!(!text.contains("nfproto ipv6 drop"));
+        assert!(!text.contains("daddr ::1 return"));
     }
 
     #[test]
@@ -313,21 +389,58 @@ mod tests {
         let mut record = record();
         record.ports[0].address = Some("192.0.2.1".parse().unwrap());
         let text = shared(&[record], Opened::default());
-        assert!(text.contains("192.0.2.1 . tcp . 8080 : goto"), "{text}");
         assert!(
-            text.contains("ip daddr 192.0.2.1 tcp dport 8080 dnat ip to"),
+            text.contains("192.0.2.1 . tcp . 8080-8081 : goto"),
+            "{text}"
+        );
+        assert!(
+            text.contains("ip daddr 192.0.2.1 tcp dport 8080-8081 dnat ip to"),
             "{text}"
         );
         assert!(!text.contains("dnat ip6 to"), "{text}");
     }
 
     #[test]
-    fn a_fence_names_every_address() {
-        let text = fence("vb-web", Mac([2, 0, 0, 0, 0, 1]), &record().addresses);
-        assert!(text.contains("ether saddr != 02:00:00:00:00:01 drop"));
-        assert!(text.contains("arp saddr ip 10.213.0.5"));
+    fn ports_that_stay_need_no_map() {
+        let mut record = record();
+        record.loopback6 = false;
+        record.ports[0].container = 8080;
+        let text = shared(&[record.clone()], Opened::default());
         assert!(
-            text.contains("@th,64,128 0xfd000000000000000000000000000005 accept"),
+            text.contains("ipv4 tcp dport 8080-8081 dnat ip to 10.213.0.5\n"),
+            "{text}"
+        );
+        assert!(text.contains("ip6 daddr ::1 return"), "{text}");
+        record.ports[0].count = 1;
+        record.ports[0].container = 80;
+        let text = shared(&[record], Opened::default());
+        assert!(
+            text.contains("ipv6 tcp dport 8080 dnat ip6 to [fd00::5]:80\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_fence_names_every_address() {
+        let mac = [2, 0, 0, 0, 0, 1];
+        let mut known = Fence {
+            mac,
+            addresses: record().addresses,
+        };
+        let text = fence("vb-web", &known);
+        for part in [
+            "ether saddr != 02:00:00:00:00:01 drop",
+            "set v4 { type ipv4_addr\n  elements = { 10.213.0.5 }",
+            "elements = { fd00::5, fe80::ff:fe00:1 }",
+            "@th,64,128 0xfd000000000000000000000000000005 return",
+            "policy drop",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        known.addresses.clear();
+        let text = fence("vb-web", &known);
+        assert!(
+            text.contains("policy accept") && !text.contains("sixth"),
             "{text}"
         );
     }

@@ -5,7 +5,7 @@
 //! machine id, the container's name and the link's name.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use skep_spec::{ContainerSpec, Join, Link, LinkKind, Network, Port, Subnet};
 
@@ -30,6 +30,24 @@ const OWN_KEY: u128 = 0x736b_6570_0000_0000_0000_0000_0000_0001;
 /// A hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The address that IPv6 makes of it for use on the link, RFC 4291.
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, g] = self.0;
+        let word = |high, low| u16::from_be_bytes([high, low]);
+        Ipv6Addr::new(
+            0xfe80,
+            0,
+            0,
+            0,
+            word(a ^ 2, b),
+            word(c, 0xff),
+            word(0xfe, d),
+            word(e, g),
+        )
+    }
+}
 
 /// What the container's network namespace will hold, and what leads there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
