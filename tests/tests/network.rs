@@ -12,6 +12,8 @@ mod lan;
 mod many;
 #[path = "network/names.rs"]
 mod names;
+#[path = "network/refusals.rs"]
+mod refusals;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ("net_names", names::of_nspawn),
         ("net_fifty", many::fifty),
         ("net_killed", killed::sweep),
+        ("net_refusals", refusals::all),
     ];
     let trials = tests
         .iter()
