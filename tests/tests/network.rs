@@ -2,12 +2,18 @@
 
 #[path = "network/joined.rs"]
 mod joined;
+#[path = "network/killed.rs"]
+mod killed;
 #[path = "network/kinds.rs"]
 mod kinds;
 #[path = "network/lan.rs"]
 mod lan;
+#[path = "network/many.rs"]
+mod many;
 #[path = "network/names.rs"]
 mod names;
+#[path = "network/refusals.rs"]
+mod refusals;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -28,6 +34,9 @@ fn main() -> ExitCode {
         ("net_of_the_host", kinds::of_host),
         ("net_of_others", joined::of_others),
         ("net_names", names::of_nspawn),
+        ("net_fifty", many::fifty),
+        ("net_killed", killed::sweep),
+        ("net_refusals", refusals::all),
     ];
     let trials = tests
         .iter()
