@@ -47,3 +47,21 @@ fn runs(host: &Host) -> Result<()> {
     prints(&guest, &format!("{audit_write} 2>/dev/null"), "missing")?;
     guest.finish()
 }
+
+/// The tool of the host, whose release the container runs, and a tree for it.
+const NSPAWN: &str = "[Container]\nRoot=/var/lib/machines/debian-13\nEphemeral=yes\nNesting=yes\nPrivateUsers=no\n\
+     BindReadOnly=/usr/bin/systemd-nspawn\nBind=/var/lib/machines/busybox:/var/lib/machines/in\n";
+
+/// Without private users, as the manual says; the container's PID 1 is the command, and nothing stays behind.
+pub(crate) fn nspawn(host: &Host) -> Result<()> {
+    let guest = started(host, "nesting-nspawn", NSPAWN)?;
+    for users in ["identity", "no"] {
+        let script = format!(
+            "systemd-nspawn --quiet --console=pipe --register=no --private-users={users} --directory=/var/lib/machines/in \
+             /bin/sh -c 'echo $$ in $(id -u)' </dev/null 2>/tmp/error || cat /tmp/error"
+        );
+        prints(&guest, &script, "1 in 0")?;
+    }
+    guest.is_running()?;
+    guest.finish()
+}
