@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     for (name, test) in [
         ("nesting_podman", nesting::podman as Test),
         ("nesting_nspawn", nesting::nspawn),
+        ("nesting_skep", nesting::skep),
     ] {
         trials.extend(trial::on_each(&[Os::Trixie], name, test));
     }

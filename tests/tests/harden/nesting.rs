@@ -65,3 +65,32 @@ pub(crate) fn nspawn(host: &Host) -> Result<()> {
     guest.is_running()?;
     guest.finish()
 }
+
+/// The programs of the host and a tree.
+const SKEP: &str = "[Container]\nRoot=/var/lib/machines/debian-13\nEphemeral=yes\nNesting=yes\n\
+     BindReadOnly=/usr/bin/skep:/usr/bin/skep:noidmap\nBindReadOnly=/usr/libexec/skep:/usr/libexec/skep:noidmap\n\
+     Bind=/var/lib/machines/busybox:/var/lib/machines/in\n";
+
+/// A container declared in a container boots with the ids of that one; with ids that there are none of it says what to do.
+pub(crate) fn skep(host: &Host) -> Result<()> {
+    let guest = started(host, "nesting-skep", SKEP)?;
+    let declare = |users: &str| {
+        let script = format!(
+            "mkdir -p /etc/skep; printf '[Container]\\nPrivateUsers={users}\\n' >/etc/skep/in.container; skep apply"
+        );
+        sh(&guest, &script).map(drop)
+    };
+    declare("identity")?;
+    let boots = "systemctl start skep@in; skep exec in -- /bin/sh -c 'cat /proc/1/comm; id -u'; systemctl stop skep@in";
+    prints(&guest, boots, "init\n0")?;
+    declare("pick")?;
+    let fails = "systemctl start skep@in 2>/dev/null; journalctl --unit=skep@in --output=cat";
+    let said = sh(&guest, fails)?;
+    ensure!(said.contains("set PrivateUsers=identity"), "{said}");
+    sh(
+        &guest,
+        "rm /etc/skep/in.container; systemctl reset-failed skep@in; skep apply",
+    )?;
+    guest.is_running()?;
+    guest.finish()
+}
