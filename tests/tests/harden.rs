@@ -38,11 +38,13 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test))
         .collect();
-    trials.extend(trial::on_each(
-        &[Os::Trixie],
-        "nesting_podman",
-        nesting::podman,
-    ));
+    for (name, test) in [
+        ("nesting_podman", nesting::podman as Test),
+        ("nesting_nspawn", nesting::nspawn),
+        ("nesting_skep", nesting::skep),
+    ] {
+        trials.extend(trial::on_each(&[Os::Trixie], name, test));
+    }
     trial::main(trials)
 }
 

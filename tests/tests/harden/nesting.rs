@@ -47,3 +47,50 @@ fn runs(host: &Host) -> Result<()> {
     prints(&guest, &format!("{audit_write} 2>/dev/null"), "missing")?;
     guest.finish()
 }
+
+/// The tool of the host, whose release the container runs, and a tree for it.
+const NSPAWN: &str = "[Container]\nRoot=/var/lib/machines/debian-13\nEphemeral=yes\nNesting=yes\nPrivateUsers=no\n\
+     BindReadOnly=/usr/bin/systemd-nspawn\nBind=/var/lib/machines/busybox:/var/lib/machines/in\n";
+
+/// Without private users, as the manual says; the container's PID 1 is the command, and nothing stays behind.
+pub(crate) fn nspawn(host: &Host) -> Result<()> {
+    let guest = started(host, "nesting-nspawn", NSPAWN)?;
+    for users in ["identity", "no"] {
+        let script = format!(
+            "systemd-nspawn --quiet --console=pipe --register=no --private-users={users} --directory=/var/lib/machines/in \
+             /bin/sh -c 'echo $$ in $(id -u)' </dev/null 2>/tmp/error || cat /tmp/error"
+        );
+        prints(&guest, &script, "1 in 0")?;
+    }
+    guest.is_running()?;
+    guest.finish()
+}
+
+/// The programs of the host and a tree.
+const SKEP: &str = "[Container]\nRoot=/var/lib/machines/debian-13\nEphemeral=yes\nNesting=yes\n\
+     BindReadOnly=/usr/bin/skep:/usr/bin/skep:noidmap\nBindReadOnly=/usr/libexec/skep:/usr/libexec/skep:noidmap\n\
+     Bind=/var/lib/machines/busybox:/var/lib/machines/in\n";
+
+/// A container declared in a container boots with the ids of that one; with ids that there are none of it says what to do.
+pub(crate) fn skep(host: &Host) -> Result<()> {
+    let guest = started(host, "nesting-skep", SKEP)?;
+    let declare = |users: &str| {
+        let script = format!(
+            "mkdir -p /etc/skep; printf '[Container]\\nPrivateUsers={users}\\n' >/etc/skep/in.container; skep apply"
+        );
+        sh(&guest, &script).map(drop)
+    };
+    declare("identity")?;
+    let boots = "systemctl start skep@in; skep exec in -- /bin/sh -c 'cat /proc/1/comm; id -u'; systemctl stop skep@in";
+    prints(&guest, boots, "init\n0")?;
+    declare("pick")?;
+    let fails = "systemctl start skep@in 2>/dev/null; journalctl --unit=skep@in --output=cat";
+    let said = sh(&guest, fails)?;
+    ensure!(said.contains("set PrivateUsers=identity"), "{said}");
+    sh(
+        &guest,
+        "rm /etc/skep/in.container; systemctl reset-failed skep@in; skep apply",
+    )?;
+    guest.is_running()?;
+    guest.finish()
+}
