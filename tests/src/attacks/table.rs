@@ -483,7 +483,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         id: "A40",
         what: "the host writes into the guest's tree",
         seen: "CVE-2018-15664 docker cp",
-        prevented: "files of the host's making are mounted over, or are in a layer in memory",
+        prevented: "files of the host's making are mounted over, or are in a layer in memory; a missing mount point is made as the guest's root",
         tests: &[
             Trial("hostile_files"),
             Trial("owners_and_canaries"),
