@@ -127,8 +127,20 @@ pub struct Wanting<'a> {
     pub name: &'a str,
     /// Its pool.
     pub pool: &'a Pool,
+    /// Whether its gateway is the host's end.
+    pub leads_out: bool,
     /// The link, which gets them.
     pub link: &'a mut Link,
+}
+
+/// Which of a container's links leads to everywhere: nobody else's gateway is taken when one is declared.
+pub fn leads_out(links: &[Link]) -> Option<usize> {
+    if links.iter().any(|link| !link.gateways.is_empty()) {
+        return None;
+    }
+    let nat = |link: &Link| matches!(link.kind, LinkKind::Nat(_));
+    let first = links.iter().position(nat);
+    first.or_else(|| links.iter().position(|link| link.kind == LinkKind::Veth))
 }
 
 /// Whether a link is to be given addresses.
@@ -150,7 +162,13 @@ pub fn assign(mut wanting: Vec<Wanting<'_>>, declared: &[IpAddr]) -> Vec<(String
     let mut used = Used::new();
     let mut failed = Vec::new();
     wanting.sort_by(|a, b| (a.name, &a.link.name).cmp(&(b.name, &b.link.name)));
-    for Wanting { name, pool, link } in wanting {
+    for Wanting {
+        name,
+        pool,
+        leads_out,
+        link,
+    } in wanting
+    {
         let pair = link.kind == LinkKind::Veth;
         let half = pool.half();
         let (first, end) = if pair {
@@ -169,7 +187,7 @@ pub fn assign(mut wanting: Vec<Wanting<'_>>, declared: &[IpAddr]) -> Vec<(String
         match tried.find(|slot| !slots.contains(slot)) {
             Some(slot) => {
                 slots.insert(slot);
-                give(pool, link, slot);
+                give(pool, link, slot, leads_out);
             }
             None => {
                 let network = format!("{}/{}", Ipv4Addr::from(pool.v4.0), pool.v4.1);
@@ -196,7 +214,7 @@ fn taken(pool: &Pool, pair: bool, declared: &[IpAddr]) -> BTreeSet<u32> {
     slots.collect()
 }
 
-fn give(pool: &Pool, link: &mut Link, slot: u32) {
+fn give(pool: &Pool, link: &mut Link, slot: u32, leads_out: bool) {
     if link.kind == LinkKind::Veth {
         let base = pool.half() + 4 * slot;
         link.host_addresses = vec![pool.v4_at(base + 1, 30), pool.v6_at(slot + 1, 1)];
@@ -204,7 +222,7 @@ fn give(pool: &Pool, link: &mut Link, slot: u32) {
     } else {
         link.addresses = vec![pool.v4_at(slot, pool.v4.1 + 1), pool.v6_at(0, slot)];
     }
-    if link.gateways.is_empty() {
+    if leads_out {
         link.gateways = link
             .host_addresses
             .iter()
@@ -241,9 +259,12 @@ mod tests {
             .iter()
             .map(|name| (name.clone(), link(kind.clone())))
             .collect();
-        let wanting = links
-            .iter_mut()
-            .map(|(name, link)| Wanting { name, pool, link });
+        let wanting = links.iter_mut().map(|(name, link)| Wanting {
+            name,
+            pool,
+            leads_out: true,
+            link,
+        });
         let failed = assign(wanting.collect(), declared).len();
         (links, failed)
     }

@@ -3,9 +3,11 @@
 //! The supervisor does all of it, in the host's network namespace, with one more rtnetlink socket for the container's.
 //! What is inside ends with the namespace; what is on the host is on record first, so that it is found after a kill.
 
+mod conflict;
 mod filter;
 mod foreign;
 mod forward;
+mod hosts;
 pub mod join;
 mod lent;
 pub mod link;
@@ -20,11 +22,11 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::unistd::Pid;
-use skep_spec::{LinkKind, Port};
+use skep_spec::LinkKind;
 
 use self::lent::Lent;
 use self::link::GROUP;
-use self::record::{End, Held, Record, Records};
+use self::record::{End, Held, Record, Records, Seat};
 use crate::log;
 use crate::plan::net::{LinkPlan, NetPlan};
 use crate::step::{At, StepError};
@@ -78,7 +80,7 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
     let records = Records::lock()?;
     let alive = sweep(&records, &host)?;
     let record = record_of(name, plan);
-    refuse_conflicts(&record, &alive)?;
+    conflict::refuse(&record, &alive)?;
     filter::refuse_unreachable(&record)?;
     let reserved = reserve::take(&record)?;
     let mut held = records.hold(name)?;
@@ -97,10 +99,14 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         .make(plan, inside_space.as_fd())
         .and_then(|()| live.apply_rules(&records, &alive));
     match made {
-        Ok(()) => Ok(Attached {
-            live: Some(live),
-            owner,
-        }),
+        Ok(()) => {
+            let running = || alive.iter().chain([&live.record]).cloned();
+            hosts::publish(&running().collect::<Vec<Record>>());
+            Ok(Attached {
+                live: Some(live),
+                owner,
+            })
+        }
         Err(err) => {
             live.end(&records);
             Err(err)
@@ -112,7 +118,8 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
 pub fn clean() -> Result<(), StepError> {
     let host = Socket::open().at("open", "a rtnetlink socket")?;
     let records = Records::lock()?;
-    sweep(&records, &host).map(drop)
+    hosts::publish(&sweep(&records, &host)?);
+    Ok(())
 }
 
 /// Writes the packet filter's rules of all running containers anew: another program may have removed them.
@@ -150,11 +157,12 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
         if let LinkKind::Interface(name) = &one.link.kind {
             record.lent.push(name.clone());
         }
-        record.addresses.extend(addresses());
+        record.seats.extend(seat_of(one));
         if one.masqueraded() {
             record.masqueraded.extend(addresses());
         }
         if let Some(leads) = leads_through(one) {
+            record.named.push((leads.clone(), addresses().collect()));
             if one.masqueraded() {
                 record.inner.push(leads.clone());
             }
@@ -170,6 +178,26 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
     record
 }
 
+/// Where it could be in the way of another container.
+fn seat_of(plan: &LinkPlan) -> Option<Seat> {
+    let (network, routed) = match &plan.link.kind {
+        LinkKind::Veth => (String::new(), true),
+        LinkKind::Nat(bridge) => (bridge.clone(), true),
+        LinkKind::Zone(_) => (plan.bridge.as_ref()?.name.clone(), false),
+        LinkKind::Bridge(name) | LinkKind::Macvlan(name, _) | LinkKind::Ipvlan(name) => {
+            (name.clone(), false)
+        }
+        LinkKind::Interface(_) => return None,
+    };
+    let addresses = plan.link.addresses.iter();
+    Some(Seat {
+        network,
+        routed,
+        mac: plan.mac.map(|mac| mac.0),
+        addresses: addresses.map(|subnet| subnet.address).collect(),
+    })
+}
+
 /// The link of the host through which its packets come as packets: a member of a bridge has none.
 fn leads_through(plan: &LinkPlan) -> Option<String> {
     match &plan.link.kind {
@@ -178,52 +206,6 @@ fn leads_through(plan: &LinkPlan) -> Option<String> {
         LinkKind::Zone(_) => plan.bridge.as_ref().map(|bridge| bridge.name.clone()),
         LinkKind::Macvlan(..) | LinkKind::Ipvlan(_) | LinkKind::Interface(_) => None,
     }
-}
-
-fn refuse_conflicts(record: &Record, alive: &[Record]) -> Result<(), StepError> {
-    for other in alive {
-        let taken = record
-            .addresses
-            .iter()
-            .find(|ip| other.addresses.contains(ip));
-        if let Some(ip) = taken {
-            return Err(StepError::new(
-                "address taken:",
-                format_args!("{ip} of {} is also that of {}", record.name, other.name),
-            )
-            .cure("change Address= of one of them, or restart the other to give it its own"));
-        }
-        if let Some(name) = record.lent.iter().find(|name| other.lent.contains(name)) {
-            return Err(StepError::new(
-                "link taken:",
-                format_args!("{name} of the host is in container {}", other.name),
-            ));
-        }
-        for port in &record.ports {
-            if let Some(theirs) = other.ports.iter().find(|theirs| overlap(port, theirs)) {
-                let number = port.host.max(theirs.host);
-                return Err(StepError::new(
-                    "port taken:",
-                    format_args!(
-                        "{number}/{} is wanted by {} and leads to {}",
-                        port.protocol, record.name, other.name
-                    ),
-                )
-                .cure("change Port= of one of them"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether a packet could mean both.
-fn overlap(a: &Port, b: &Port) -> bool {
-    let last = |port: &Port| port.host.saturating_add(port.count.saturating_sub(1));
-    let (any, same) = (
-        a.address.is_none() || b.address.is_none(),
-        a.address == b.address,
-    );
-    a.protocol == b.protocol && (any || same) && a.host <= last(b) && b.host <= last(a)
 }
 
 /// Clears away what is on record of containers that are gone; the records of the others.
@@ -236,14 +218,24 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
         let fenced = record.ends.iter().filter(|end| end.fence.is_some());
         fenced.for_each(|end| script.push_str(&rules::unfence(&end.name)));
     }
-    if dead.iter().any(|(record, _)| record.needs_rules()) {
-        filter::write(records, &alive, script)?;
-    } else if !script.is_empty() {
-        nft::run(&script)?;
-    }
+    let cleared = if dead.iter().any(|(record, _)| record.needs_rules()) {
+        filter::write(records, &alive, script)
+    } else if script.is_empty() {
+        Ok(())
+    } else {
+        nft::run(&script)
+    };
     for (record, held) in dead {
         remove_bridges(host, &record, &alive);
-        held.remove()?;
+        // What is left stays on record, and in nobody else's way.
+        if cleared.is_ok() {
+            held.remove()?;
+        }
+    }
+    if let Err(err) = cleared {
+        log::line(format_args!(
+            "rules of a container that has ended are left: {err}"
+        ));
     }
     Ok(alive)
 }
@@ -318,55 +310,5 @@ impl Drop for Attached {
                 Err(err) => log::line(err),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use skep_spec::Protocol;
-
-    fn port(address: Option<&str>, host: u16, count: u16) -> Port {
-        Port {
-            protocol: Protocol::Tcp,
-            address: address.map(|ip| ip.parse().unwrap()),
-            host,
-            container: 80,
-            count,
-        }
-    }
-
-    #[test]
-    fn ports_overlap() {
-        for (a, b, want) in [
-            (port(None, 80, 1), port(None, 80, 1), true),
-            (port(None, 80, 1), port(None, 81, 1), false),
-            (port(None, 80, 10), port(None, 89, 1), true),
-            (port(None, 80, 1), port(Some("192.0.2.1"), 80, 1), true),
-            (
-                port(Some("192.0.2.2"), 80, 1),
-                port(Some("192.0.2.1"), 80, 1),
-                false,
-            ),
-        ] {
-            assert_eq!(overlap(&a, &b), want, "{a:?} {b:?}");
-            assert_eq!(overlap(&b, &a), want, "{a:?} {b:?}");
-        }
-    }
-
-    #[test]
-    fn the_second_one_is_refused_with_both_names() {
-        let record = |name: &str| Record {
-            name: name.into(),
-            ports: vec![port(None, 8080, 1)],
-            ..Record::default()
-        };
-        let err = refuse_conflicts(&record("web"), &[record("db")])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            err.contains("8080/tcp is wanted by web and leads to db"),
-            "{err}"
-        );
     }
 }

@@ -1,16 +1,28 @@
 //! Every kind of network: what a container has when its first process runs, who reaches whom, and what is left after it.
 
+#[path = "network/joined.rs"]
+mod joined;
+#[path = "network/killed.rs"]
+mod killed;
 #[path = "network/kinds.rs"]
 mod kinds;
 #[path = "network/lan.rs"]
 mod lan;
+#[path = "network/many.rs"]
+mod many;
+#[path = "network/names.rs"]
+mod names;
+#[path = "network/refusals.rs"]
+mod refusals;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use skep_tests::{
+    guest::Guest,
     host::{Host, Os},
     trial,
+    wait::wait_until,
 };
 
 /// A test on one host.
@@ -20,9 +32,39 @@ fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
         ("net_of_its_own", kinds::own),
         ("net_of_the_host", kinds::of_host),
+        ("net_of_others", joined::of_others),
+        ("net_names", names::of_nspawn),
+        ("net_fifty", many::fifty),
+        ("net_killed", killed::sweep),
+        ("net_refusals", refusals::all),
     ];
     let trials = tests
         .iter()
         .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
     trial::main(trials.collect())
+}
+
+/// Fails unless a container of this declaration does not start, with these words in its journal.
+fn refused(host: &Host, text: &str, reasons: &[&str]) -> Result<()> {
+    let guest = Guest::declare(host, "net-refused", text)?;
+    let before = guest.journal().unwrap_or_default().len();
+    let started = host.exec(["systemctl", "start", &guest.unit()])?.status() == 0;
+    ensure!(!started, "started in spite of {text}");
+    let mut new = String::new();
+    // The journal takes its time.
+    wait_until(Duration::from_secs(5), "the reason", || {
+        new = guest
+            .journal()?
+            .get(before..)
+            .unwrap_or_default()
+            .to_owned();
+        Ok(reasons
+            .iter()
+            .all(|reason| new.contains(reason))
+            .then_some(()))
+    })
+    .with_context(|| format!("one of {reasons:?} is not in\n{new}\n{text}"))?;
+    host.exec(["systemctl", "reset-failed", &guest.unit()])?
+        .ok()?;
+    guest.finish()
 }

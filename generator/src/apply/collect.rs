@@ -208,12 +208,15 @@ fn give_addresses(loaded: &mut [Loaded]) -> BTreeMap<String, addresses::Exhauste
         let Wanted {
             name, pool, spec, ..
         } = wanted.as_mut();
-        let links = spec
-            .net
-            .links
-            .iter_mut()
-            .filter(|link| addresses::wants(link));
-        wanting.extend(links.map(|link| Wanting { name, pool, link }));
+        let leads_out = addresses::leads_out(&spec.net.links);
+        let links = spec.net.links.iter_mut().enumerate();
+        let links = links.filter(|(_, link)| addresses::wants(link));
+        wanting.extend(links.map(|(number, link)| Wanting {
+            name,
+            pool,
+            leads_out: leads_out == Some(number),
+            link,
+        }));
     }
     addresses::assign(wanting, &declared).into_iter().collect()
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use skep_spec::{Link, LinkKind, Net, Network, Subnet};
 
 use super::{At, Reader};
-use crate::addresses::Pool;
+use crate::addresses::{self, Pool};
 use crate::declaration::value::link::{self, Address, Draft, Said};
 use crate::problem::Origin;
 
@@ -84,10 +84,29 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Read {
                     let message = || format!("another link is called {}; add name=", link.name);
                     reader.problems.error(origin, Some(key), message);
                 }
+                let same = |ip: &IpAddr| {
+                    link.gateways
+                        .iter()
+                        .any(|own| own.is_ipv4() == ip.is_ipv4())
+                };
+                let declared = net.links.iter().flat_map(|other| &other.gateways);
+                if let Some(other) = declared.into_iter().find(|ip| same(ip)) {
+                    let message = || {
+                        format!(
+                            "another link has the default gateway {other}; there is one of each family"
+                        )
+                    };
+                    reader.problems.error(origin, Some(key), message);
+                }
                 net.links.push(link);
             }
             Err(message) => reader.problems.error(origin, Some(key), || message),
         }
+    }
+    if let Some(number) = addresses::leads_out(&net.links)
+        && let Some(link) = net.links.get_mut(number)
+    {
+        give_gateways(link);
     }
     net.dns = servers(reader, network);
     net.ports = ports(reader, &net.links, network);
@@ -211,7 +230,10 @@ fn complete(draft: Draft, number: usize, pool: &Pool) -> Result<Link, String> {
         kind,
     };
     refuse_outside(&link, pool)?;
-    give_gateways(&mut link, pool);
+    refuse_unreachable(&link)?;
+    if let LinkKind::Nat(_) = link.kind {
+        link.host_addresses = pool.bridge_addresses();
+    }
     Ok(link)
 }
 
@@ -249,28 +271,63 @@ fn refuse_outside(link: &Link, pool: &Pool) -> Result<(), String> {
     }
 }
 
-/// With declared addresses the gateway is the host's end, unless one is declared.
-fn give_gateways(link: &mut Link, pool: &Pool) {
-    if let LinkKind::Nat(_) = link.kind {
-        link.host_addresses = pool.bridge_addresses();
+/// What the kernel would refuse, or take and never use.
+fn refuse_unreachable(link: &Link) -> Result<(), String> {
+    let (inside, on_host) = (&link.addresses, &link.host_addresses);
+    let v6 = |subnet: &Subnet| subnet.address.is_ipv6();
+    let given = addresses::wants(link) || inside.iter().chain(on_host).any(v6);
+    if given && link.mtu.is_some_and(|mtu| mtu < 1280) {
+        return Err("IPv6 needs an MTU of 1280 or more".into());
     }
-    let routed = matches!(link.kind, LinkKind::Nat(_) | LinkKind::Veth);
-    if !routed || !link.gateways.is_empty() || link.addresses.is_empty() {
-        return;
+    for (number, one) in inside.iter().enumerate() {
+        let ip = one.address;
+        if inside.iter().take(number).any(|other| other.address == ip) {
+            return Err(format!("the address {ip} is given twice"));
+        }
+        if on_host.iter().any(|other| other.address == ip) {
+            return Err(format!("{ip} is the address of both ends"));
+        }
+        if link.gateways.contains(&ip) {
+            return Err(format!("{ip} is the container itself and not its gateway"));
+        }
     }
-    let has = |v4: bool| {
-        link.addresses
-            .iter()
-            .any(|subnet| subnet.address.is_ipv4() == v4)
-    };
-    let ends: Vec<IpAddr> = link
-        .host_addresses
-        .iter()
-        .map(|subnet| subnet.address)
-        .collect();
+    if let Some(all) = inside.iter().chain(on_host).find(|one| is_of_all(**one)) {
+        return Err(format!("{all} is the address of a whole network"));
+    }
+    if link.kind == LinkKind::Veth && !addresses::wants(link) {
+        for (v4, family) in [(true, "IPv4"), (false, "IPv6")] {
+            let has = |all: &[Subnet]| all.iter().any(|one| one.address.is_ipv4() == v4);
+            let via = link.gateways.iter().any(|ip| ip.is_ipv4() == v4);
+            if has(inside) && !has(on_host) && !via {
+                return Err(format!(
+                    "an {family} address inside and none on the host; set HostAddress= too"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first and the last address of an IPv4 network are no single host's, unless it has two addresses or one.
+fn is_of_all(subnet: Subnet) -> bool {
+    match subnet.address {
+        IpAddr::V4(ip) if subnet.prefix < 31 => {
+            let mask = u32::MAX >> subnet.prefix;
+            let host = u32::from(ip) & mask;
+            host == 0 || host == mask
+        }
+        _ => false,
+    }
+}
+
+/// With declared addresses the gateway is the host's end.
+fn give_gateways(link: &mut Link) {
     for v4 in [true, false] {
-        let end = ends.iter().find(|ip| ip.is_ipv4() == v4);
-        link.gateways.extend(end.filter(|_| has(v4)));
+        let of_family = |subnet: &&Subnet| subnet.address.is_ipv4() == v4;
+        let end = link.host_addresses.iter().find(of_family);
+        if link.addresses.iter().any(|subnet| of_family(&subnet)) {
+            link.gateways.extend(end.map(|end| end.address));
+        }
     }
 }
 

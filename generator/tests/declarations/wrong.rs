@@ -746,6 +746,41 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         "more than one gateway",
     ),
     (
+        b"[Container]\nNetwork=veth\nAddress=192.0.2.2/24\n",
+        2,
+        "an IPv4 address inside and none on the host; set HostAddress= too",
+    ),
+    (
+        b"[Container]\nNetwork=veth\nAddress=192.0.2.2/24 192.0.2.2\nHostAddress=192.0.2.1/24\n",
+        2,
+        "the address 192.0.2.2 is given twice",
+    ),
+    (
+        b"[Container]\nNetwork=veth\nAddress=192.0.2.2/24\nHostAddress=192.0.2.2/24\n",
+        2,
+        "192.0.2.2 is the address of both ends",
+    ),
+    (
+        b"[Container]\nNetwork=bridge:br0\nAddress=192.0.2.2/24\nGateway=192.0.2.2\n",
+        2,
+        "192.0.2.2 is the container itself and not its gateway",
+    ),
+    (
+        b"[Container]\nNetwork=bridge:br0\nAddress=192.0.2.0/24\n",
+        2,
+        "192.0.2.0/24 is the address of a whole network",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nMTUBytes=1000\n",
+        2,
+        "IPv6 needs an MTU of 1280 or more",
+    ),
+    (
+        b"[Container]\nNetwork=bridge:a,gateway=192.0.2.1\nLink=bridge:b,gateway=192.0.2.2\n",
+        3,
+        "another link has the default gateway 192.0.2.1",
+    ),
+    (
         b"[Container]\nNetwork=veth\nMACAddress=01:00:5e:00:00:01\n",
         3,
         "not the address of one link",

@@ -38,8 +38,8 @@ pub struct Record {
     pub lent: Vec<String>,
     /// Bridges of ours that it is in.
     pub bridges: Vec<String>,
-    /// Its addresses that nobody else may have.
-    pub addresses: Vec<IpAddr>,
+    /// What nobody else may have, of each network that it is in.
+    pub seats: Vec<Seat>,
     /// Those of them that are masqueraded.
     pub masqueraded: Vec<IpAddr>,
     /// Where its ports lead: IPv4, IPv6.
@@ -48,7 +48,9 @@ pub struct Record {
     pub ports: Vec<Port>,
     /// Names of links of the host over which it is reached.
     pub links: Vec<String>,
-    /// Of these, those behind which a container is reached by its ports only.
+    /// They again, each with the addresses that are behind it.
+    pub named: Vec<(String, Vec<IpAddr>)>,
+    /// Of the links, those behind which a container is reached by its ports only.
     pub inner: Vec<String>,
     /// Whether its ports are reached by the host's own ::1 too.
     pub loopback6: bool,
@@ -65,6 +67,19 @@ pub struct End {
     pub index: u32,
     /// What may come from it, when that is limited.
     pub fence: Option<Fence>,
+}
+
+/// A place in a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The link of the host that stands for it; none when the host is the only other one in it.
+    pub network: String,
+    /// Whether the host has routes to its addresses.
+    pub routed: bool,
+    /// Its hardware address.
+    pub mac: Option<[u8; 6]>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What a container's packets have to come from.

@@ -337,7 +337,6 @@ mod tests {
         let (v4, v6) = ("10.213.0.5".parse().unwrap(), "fd00::5".parse().unwrap());
         Record {
             name: "web@1".into(),
-            addresses: vec![v4, v6],
             masqueraded: vec![v4, v6],
             reached: (Some(v4), Some(v6)),
             ports: vec![Port {
@@ -425,7 +424,7 @@ mod tests {
         let mac = [2, 0, 0, 0, 0, 1];
         let mut known = Fence {
             mac,
-            addresses: record().addresses,
+            addresses: record().masqueraded,
         };
         let text = fence("vb-web", &known);
         for part in [

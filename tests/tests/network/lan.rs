@@ -17,6 +17,7 @@ const DOWN: &str = "set +e; exec 2>/dev/null; systemctl stop net-host net-world;
 
 /// `wan0` is the way out, without a way back; `lanbr` a bridge with somebody else in it; `card0` free for a container.
 const UP: &str = "ip netns add world; ip -n world link set lo up
+ip netns exec world sysctl --quiet --write net.ipv6.conf.default.accept_dad=0
 link() { ip link add \"$1\" type veth peer name \"$2\" netns world; ip link set \"$1\" up; ip -n world link set \"$2\" up; }
 link wan0 wan1; link lan0 lan1; link card0 card1
 at() { ip $1 address add $3 dev $2; ip $1 address add $4 dev $2 nodad; }
