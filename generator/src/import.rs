@@ -4,6 +4,8 @@
 //! becomes of it. What comes out is validated like any declaration, with the lines of the file that it came from. skep
 //! itself never reads such a file: one that lies beside a tree may be the tree's maker's.
 
+mod network;
+
 use std::path::Path;
 
 use crate::declaration::keys::{self, Section};
@@ -37,7 +39,7 @@ enum Fate {
 const CONTAINER: Fate = Fate::Same(Section::Container);
 const SERVICE: Fate = Fate::Same(Section::Service);
 
-/// All settings of systemd 262.
+/// All settings of systemd 262, but those of `[Network]` that say something together.
 const SETTINGS: &[(&str, &str, Fate)] = &[
     ("Exec", "Boot", Fate::Changed(boot)),
     ("Exec", "Ephemeral", CONTAINER),
@@ -124,20 +126,8 @@ const SETTINGS: &[(&str, &str, Fate)] = &[
         "PrivateUsersChown",
         Fate::Gone("not needed: the tree is mapped and never changed"),
     ),
-    ("Network", "Private", Fate::Changed(network)),
-    ("Network", "VirtualEthernet", Fate::Gone(LINKS)),
-    ("Network", "VirtualEthernetExtra", Fate::Gone(LINKS)),
-    ("Network", "Interface", Fate::Gone(LINKS)),
-    ("Network", "MACVLAN", Fate::Gone(LINKS)),
-    ("Network", "IPVLAN", Fate::Gone(LINKS)),
-    ("Network", "Bridge", Fate::Gone(LINKS)),
-    ("Network", "Zone", Fate::Gone(LINKS)),
-    ("Network", "Port", Fate::Gone(LINKS)),
-    ("Network", "NamespacePath", Fate::Gone(LINKS)),
+    ("Network", "Port", CONTAINER),
 ];
-
-const LINKS: &str =
-    "links are not supported in this version: there are Network=private and Network=host";
 
 fn boolean(value: &str) -> Result<bool, String> {
     crate::declaration::value::boolean(value)
@@ -148,11 +138,6 @@ fn boot(value: &str) -> Translated {
         true => Ok(None),
         false => Err("skep boots the init of the tree; for another program set Init=".into()),
     }
-}
-
-fn network(value: &str) -> Translated {
-    let word = if boolean(value)? { "private" } else { "host" };
-    Ok(Some((Section::Container, "Network", word.to_owned())))
 }
 
 /// `BASE:COUNT` has a fixed count here, and yes means that the tree's owner tells the base.
@@ -217,6 +202,7 @@ pub fn import(bytes: &[u8], path: &Path, name: &str, facts: &Facts) -> Imported 
         };
         remarks.error(origin, None, || flaw.message.clone());
     }
+    let mut network = network::Network::default();
     for entry in &text.entries {
         let origin = Origin {
             file,
@@ -226,6 +212,17 @@ pub fn import(bytes: &[u8], path: &Path, name: &str, facts: &Facts) -> Imported 
             .sections
             .get(entry.section)
             .map_or("", |header| header.name.as_str());
+        let taken = (section == "Network")
+            .then(|| network.take(origin, &entry.key, &entry.value))
+            .flatten();
+        match taken {
+            Some(Ok(())) => continue,
+            Some(Err(message)) => {
+                remarks.error(origin, Some(&entry.key), || message);
+                continue;
+            }
+            None => {}
+        }
         match translate(section, &entry.key, &entry.value) {
             Err(message) => remarks.error(origin, Some(&entry.key), || message),
             Ok(None) => {}
@@ -233,6 +230,16 @@ pub fn import(bytes: &[u8], path: &Path, name: &str, facts: &Facts) -> Imported 
                 Some(row) => declaration.settings.push(Setting { origin, row, value }),
                 None => remarks.error(origin, Some(key), || keys::explain(section, key)),
             },
+        }
+    }
+    let (lines, said) = network.translate();
+    for (origin, key, remark) in said {
+        remarks.error(origin, Some(key), || remark.to_owned());
+    }
+    for (origin, key, value) in lines {
+        if let Some(row) = keys::find(Section::Container, key) {
+            let value = value.replace('%', "%%");
+            declaration.settings.push(Setting { origin, row, value });
         }
     }
     finish(declaration, remarks, facts)
@@ -350,7 +357,10 @@ mod tests {
                 2,
                 "no equivalent: an init runs as root",
             ),
-            ("[Network]\n\nZone=a\n", 3, "links are not supported"),
+            ("[Network]\n\nZone=a/b\n", 3, "not the name of a link"),
+            ("[Network]\nPrivate=maybe\n", 2, "not a boolean"),
+            ("[Network]\nPort=80\n", 2, "no link leads from the host"),
+            ("[Network]\nFrob=1\n", 2, "not a setting of [Network]"),
             ("[Exec]\nBoot=no\n", 2, "set Init="),
             (
                 "[Exec]\nLinkJournal=guest\n",
@@ -373,6 +383,55 @@ mod tests {
                 remarks[0].starts_with(&place) && remarks[0].contains(want),
                 "{remarks:?}"
             );
+        }
+    }
+
+    #[test]
+    fn networks_are_put_together() {
+        for (text, want, remarks) in [
+            ("Private=yes\n", "Network=private\n", 0),
+            ("Private=no\n", "Network=host\n", 0),
+            (
+                "VirtualEthernet=yes\nPort=tcp:8080:80\n",
+                "Port=tcp:8080:80\nNetwork=veth\n",
+                1,
+            ),
+            ("VirtualEthernet=no\n", "", 0),
+            (
+                "VirtualEthernet=yes\nBridge=br0\n",
+                "Network=bridge:br0\n",
+                0,
+            ),
+            (
+                "Zone=lan\nMACVLAN=eth0 eth1:lan\n",
+                "Network=zone:lan\nLink=macvlan:eth0\nLink=macvlan:eth1,name=lan\n",
+                0,
+            ),
+            (
+                "IPVLAN=eth0\nInterface=eth1:wan\n",
+                "Network=ipvlan:eth0\nLink=interface:eth1,name=wan\n",
+                0,
+            ),
+            (
+                "MACVLAN=eth0\nMACVLAN=\nVirtualEthernetExtra=ve-x:in\n",
+                "Network=veth,name=in\n",
+                1,
+            ),
+            (
+                "NamespacePath=/run/netns/a\nPrivate=yes\n",
+                "Network=netns:/run/netns/a\n",
+                0,
+            ),
+            // Not both: nspawn refuses it too.
+            (
+                "NamespacePath=/run/netns/a\nBridge=br0\n",
+                "Network=netns:/run/netns/a\n",
+                1,
+            ),
+        ] {
+            let (out, said) = imported(&format!("[Network]\n{text}"));
+            assert_eq!(out, format!("[Container]\n{want}"), "{text}");
+            assert_eq!(said.len(), remarks, "{text}: {said:?}");
         }
     }
 

@@ -7,6 +7,7 @@ mod conflict;
 mod filter;
 mod foreign;
 mod forward;
+mod hosts;
 pub mod join;
 mod lent;
 pub mod link;
@@ -98,10 +99,14 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         .make(plan, inside_space.as_fd())
         .and_then(|()| live.apply_rules(&records, &alive));
     match made {
-        Ok(()) => Ok(Attached {
-            live: Some(live),
-            owner,
-        }),
+        Ok(()) => {
+            let running = || alive.iter().chain([&live.record]).cloned();
+            hosts::publish(&running().collect::<Vec<Record>>());
+            Ok(Attached {
+                live: Some(live),
+                owner,
+            })
+        }
         Err(err) => {
             live.end(&records);
             Err(err)
@@ -113,7 +118,8 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
 pub fn clean() -> Result<(), StepError> {
     let host = Socket::open().at("open", "a rtnetlink socket")?;
     let records = Records::lock()?;
-    sweep(&records, &host).map(drop)
+    hosts::publish(&sweep(&records, &host)?);
+    Ok(())
 }
 
 /// Writes the packet filter's rules of all running containers anew: another program may have removed them.
@@ -156,6 +162,7 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             record.masqueraded.extend(addresses());
         }
         if let Some(leads) = leads_through(one) {
+            record.named.push((leads.clone(), addresses().collect()));
             if one.masqueraded() {
                 record.inner.push(leads.clone());
             }

@@ -88,6 +88,9 @@ impl LaunchPlan {
     pub fn followed(&self) -> impl Iterator<Item = Source> {
         self.mounts.iter().filter_map(|op| match op {
             MountOp::Follow { host, .. } => Some(Source::File(host)),
+            MountOp::Neighbours(own, networks) => {
+                Some(Source::Neighbours(own.clone(), networks.clone()))
+            }
             MountOp::Resolve(servers) => Some(Source::Servers(servers.clone())),
             _ => None,
         })

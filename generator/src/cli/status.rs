@@ -5,6 +5,7 @@ use crate::manager::Usage;
 use crate::problem::escaped;
 use crate::report::{self, Tint, bytes, short_span};
 
+use super::view::network::NetworkView;
 use super::view::{Survey, View, age};
 use super::{FAILED, OK, StatusArgs};
 
@@ -103,6 +104,12 @@ fn text(view: &View) -> String {
     page.put_some("Ids", ids.as_deref());
     if let (Some(root), Some(access)) = (&view.root, view.access) {
         page.put("Root", &format!("{root} ({access})"));
+    }
+    for line in view.network.iter().flat_map(NetworkView::lines) {
+        page.put("Network", &line);
+    }
+    for port in view.network.iter().flat_map(|network| &network.ports) {
+        page.put("Port", port);
     }
     for mount in &view.mounts {
         page.put("Mounts", &mount.line());
@@ -229,6 +236,7 @@ fn pending(view: &View) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::view::network::LinkView;
     use super::*;
 
     #[test]
@@ -254,6 +262,16 @@ mod tests {
                 .filter_map(|text| text.parse().ok())
                 .collect(),
             boot_msec: Some(1234),
+            network: Some(NetworkView {
+                namespace: "private".into(),
+                links: vec![LinkView {
+                    name: "host0".into(),
+                    kind: "nat over skep0".into(),
+                    addresses: vec!["10.0.0.5/17".into(), "fd00::5/64".into()],
+                    gateways: Vec::new(),
+                }],
+                ports: vec!["8080/tcp to 80".into()],
+            }),
             base: Some(655_360),
             restarts: Some(2),
             console: vec!["a\u{1b}[2J".into(), String::new(), "b".into()],
@@ -266,6 +284,8 @@ mod tests {
               fd00::5
        Start: took 1.234s
          Ids: 655360-720895
+     Network: host0 to nat over skep0, 10.0.0.5/17, fd00::5/64
+        Port: 8080/tcp to 80
    Autostart: no
      Console: a\\x1b[2J
 

@@ -2,6 +2,7 @@
 
 mod last;
 mod mounts;
+pub(super) mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::unit::{container_of, unit_name};
 use super::journal::last_lines;
 use last::{LastEnd, last_end};
 use mounts::MountView;
+use network::NetworkView;
 
 /// One container.
 #[derive(Debug, Default, Serialize)]
@@ -55,6 +57,8 @@ pub(super) struct View {
     pub(super) access: Option<&'static str>,
     /// As the next start makes them.
     pub(super) mounts: Vec<MountView>,
+    /// As the next start makes it.
+    pub(super) network: Option<NetworkView>,
     pub(super) usage: Option<Usage>,
     pub(super) last_end: Option<LastEnd>,
     /// The last lines of its journal.
@@ -241,6 +245,7 @@ impl Survey {
             let (root, access) = mounts::root(container);
             (view.root, view.access) = (root, Some(access));
             view.mounts = mounts::declared(container);
+            view.network = Some(network::declared(container));
         }
     }
 

@@ -119,6 +119,29 @@ pub struct Port {
     pub count: u16,
 }
 
+/// As `192.0.2.1:8080-8089/tcp to 80-89`.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            None => {}
+            Some(IpAddr::V4(ip)) => write!(f, "{ip}:")?,
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
+        }
+        let last = |first: u16| match self.count {
+            0 | 1 => String::new(),
+            count => format!("-{}", u32::from(first) + u32::from(count) - 1),
+        };
+        let (host, container) = (self.host, self.container);
+        write!(
+            f,
+            "{host}{}/{} to {container}{}",
+            last(host),
+            self.protocol,
+            last(container)
+        )
+    }
+}
+
 /// A transport protocol with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

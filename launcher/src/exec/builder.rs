@@ -28,7 +28,7 @@ use crate::exec::share::{create_source, refuse_wiped};
 use crate::exec::store;
 use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
-use crate::plan::adapt::names::RESOLV_CONF;
+use crate::plan::adapt::names::{HOSTS, RESOLV_CONF};
 use crate::plan::mounts::MountOp;
 use crate::step::{At, StepError};
 use crate::streams::follow_size;
@@ -151,6 +151,7 @@ impl Builder<'_> {
             MountOp::Script(path, content) => self.cover_program(path, content),
             MountOp::Supply(path, content) => self.supply(path, content),
             MountOp::Follow { target, .. } => self.follow(Path::new(target)),
+            MountOp::Neighbours(..) => self.follow(Path::new(HOSTS)),
             MountOp::Resolve(_) => self.follow(Path::new(RESOLV_CONF)),
             MountOp::Replace(path, content) => self.replace(path, content),
             MountOp::Mask(path) => self.mask(Path::new(path)),
@@ -406,6 +407,7 @@ fn reads_host_tree(op: &MountOp) -> bool {
         | MountOp::Supply(..)
         | MountOp::Follow { .. }
         | MountOp::Resolve(_)
+        | MountOp::Neighbours(..)
         | MountOp::Inaccessible(_)
         | MountOp::Export(_)
         | MountOp::Link { .. }

@@ -60,9 +60,12 @@ impl Foreign {
         Foreign(nft::list(&["chains"]).map_or_else(|_| Vec::new(), |text| parse(&text)))
     }
 
-    /// Whether another program lets others out through this host, and so relies on forwarding.
+    /// Whether another program lets others out through this host, and so relies on forwarding. That of firewalld has such
+    /// a chain in any case.
     pub(super) fn masquerades(&self) -> bool {
-        let nat = |chain: &Chain| chain.says.contains("type nat hook postrouting");
+        let nat = |chain: &Chain| {
+            chain.says.contains("type nat hook postrouting") && chain.name[1] != "firewalld"
+        };
         self.0.iter().any(nat)
     }
 
@@ -102,26 +105,44 @@ fn accepting(link: &str) -> [String; 2] {
     ["iifname", "oifname"].map(|way| format!("{way} \"{link}\" accept {MARK}"))
 }
 
-/// What makes the marked rules of a chain the wanted ones.
+/// What makes the marked rules of a chain the wanted ones. iptables-save and -restore take the mark off: such a rule is as
+/// good, but nobody's to remove.
 fn change(chain: &str, there: &str, wanted: &[String]) -> String {
-    let ours = || {
-        there
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.contains(MARK))
-    };
-    let rules: Vec<&str> = ours().filter_map(|line| line.split(" # ").next()).collect();
-    let same =
-        rules.len() == wanted.len() && wanted.iter().all(|rule| rules.contains(&rule.as_str()));
-    if same {
+    let (ours, others): (Vec<&str>, Vec<&str>) =
+        there.lines().partition(|line| line.contains(MARK));
+    let others: Vec<String> = others.into_iter().map(bare).collect();
+    let wanted: Vec<&String> = wanted
+        .iter()
+        .filter(|rule| !others.contains(&bare(rule)))
+        .collect();
+    let present: Vec<String> = ours.iter().map(|rule| bare(rule)).collect();
+    if present.len() == wanted.len() && wanted.iter().all(|rule| present.contains(&bare(rule))) {
         return String::new();
     }
-    let handles = ours().filter_map(|line| line.rsplit_once(" # handle ")?.1.parse::<u64>().ok());
+    let handles = ours
+        .iter()
+        .filter_map(|line| line.rsplit_once(" # handle ")?.1.parse::<u64>().ok());
     let removals = handles.map(|handle| format!("delete rule {chain} handle {handle}\n"));
     let additions = wanted
         .iter()
         .map(|rule| format!("insert rule {chain} {rule}\n"));
     removals.chain(additions).collect()
+}
+
+/// A rule without its handle, its comment and its counter.
+fn bare(rule: &str) -> String {
+    let rule = rule.split(" # handle ").next().unwrap_or_default();
+    let rule = rule.split(" comment ").next().unwrap_or_default();
+    let mut words = rule.split_ascii_whitespace();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            // "counter packets 0 bytes 0"
+            "counter" => drop(words.nth(3)),
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
 }
 
 /// Chains with a hook, of other tables than ours, as nft lists them.
@@ -190,6 +211,10 @@ mod tests {
         let there = "  iifname \"skep0\" accept comment \"skep\" # handle 12\n\
                      \toifname \"skep0\" accept comment \"skep\" # handle 11\n  jump DOCKER # handle 3\n";
         assert_eq!(change("ip filter FORWARD", there, &wanted), "");
+        let restored = "\tiifname \"skep0\"  counter packets 3 bytes 9 accept # handle 7\n\
+                        \toifname \"skep0\"  counter packets 0 bytes 0 accept # handle 8\n";
+        assert_eq!(change("ip filter FORWARD", restored, &wanted), "");
+        assert_eq!(change("ip filter FORWARD", restored, &[]), "");
         assert_eq!(
             change("ip filter FORWARD", there, &[]),
             "delete rule ip filter FORWARD handle 12\ndelete rule ip filter FORWARD handle 11\n"

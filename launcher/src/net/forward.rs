@@ -142,7 +142,7 @@ fn hears(link: &str) -> String {
     format!("/proc/sys/net/ipv6/conf/{link}/accept_ra")
 }
 
-/// Keeps a link of ours quiet: the host takes no route and no address from who is behind it.
+/// Keeps a link of ours quiet: nobody takes a route or an address from who is behind it. In this thread's namespace.
 pub(super) fn calm(link: &str) {
     for (file, value) in [
         ("ipv6", "accept_ra"),
@@ -156,12 +156,7 @@ pub(super) fn calm(link: &str) {
         // A host without IPv6 has nothing to take.
         let _ = fs::write(file, value);
     }
-    skip_detection(link);
-}
-
-/// The link's own IPv6 address is usable at once: its hardware address is nobody else's. In this thread's namespace.
-pub(super) fn skip_detection(link: &str) {
-    // A host without IPv6 has no such address.
+    // The link's own IPv6 address is usable at once: its hardware address is nobody else's.
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_dad"), "0");
 }
 

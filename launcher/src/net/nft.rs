@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ fn ask(words: &[&str], input: Stdio) -> Result<String, StepError> {
     };
     // Its ends of the pipe: else the end of what it says would never come.
     drop(command);
-    let said = listen(&mut child, File::from(std::os::fd::OwnedFd::from(output)))?;
+    let said = listen(&mut child, File::from(OwnedFd::from(output)), PATIENCE)?;
     let status = child.wait().at("wait for", "nft")?;
     let text = String::from_utf8_lossy(&said);
     if status.success() {
@@ -83,10 +83,10 @@ fn ask(words: &[&str], input: Stdio) -> Result<String, StepError> {
 }
 
 /// What a program says until it ends, which it does in time or is killed.
-fn listen(child: &mut Child, mut output: File) -> Result<Vec<u8>, StepError> {
+fn listen(child: &mut Child, mut output: File, patience: Duration) -> Result<Vec<u8>, StepError> {
     let pid = Pid::from_raw(child.id().cast_signed());
     let handle = pidfd::open(pid).at("open", "a handle of nft")?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     let (mut said, mut chunk) = (Vec::new(), [0; 4096]);
     let mut open = true;
     loop {
@@ -115,9 +115,39 @@ fn listen(child: &mut Child, mut output: File) -> Result<Vec<u8>, StepError> {
             let _ = child.kill();
             return Err(StepError::new(
                 "nft does not end:",
-                format_args!("no answer within {} s", PATIENCE.as_secs()),
+                format_args!("no answer within {} s", patience.as_secs()),
             )
             .cure("look at what \"nft list ruleset\" does on this host"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(script: &str, patience: Duration) -> Result<Vec<u8>, StepError> {
+        let (output, input) = std::io::pipe().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).stdout(input);
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let said = listen(&mut child, File::from(OwnedFd::from(output)), patience);
+        child.wait().unwrap();
+        said
+    }
+
+    #[test]
+    fn one_that_hangs_is_killed_and_one_that_talks_is_cut_off() {
+        let start = Instant::now();
+        let err = said("echo a; exec sleep 60", Duration::from_millis(100)).unwrap_err();
+        assert!(err.to_string().contains("nft does not end"), "{err}");
+        assert!(start.elapsed() < Duration::from_secs(30));
+        let long = said("head -c 3000000 /dev/zero", PATIENCE).unwrap();
+        assert_eq!(long.len(), LIMIT);
+        // What it leaves behind may hold the pipe.
+        let short = said("echo b; sleep 2 & exit 0", PATIENCE).unwrap();
+        assert_eq!(short, b"b\n");
+        assert!(start.elapsed() < Duration::from_secs(50));
     }
 }

@@ -48,7 +48,9 @@ pub struct Record {
     pub ports: Vec<Port>,
     /// Names of links of the host over which it is reached.
     pub links: Vec<String>,
-    /// Of these, those behind which a container is reached by its ports only.
+    /// They again, each with the addresses that are behind it.
+    pub named: Vec<(String, Vec<IpAddr>)>,
+    /// Of the links, those behind which a container is reached by its ports only.
     pub inner: Vec<String>,
     /// Whether its ports are reached by the host's own ::1 too.
     pub loopback6: bool,

@@ -258,19 +258,7 @@ impl fmt::Display for NetPlan {
             write!(f, "{link}")?;
         }
         for port in &self.ports {
-            let at = port.address.map_or_else(String::new, |ip| match ip {
-                IpAddr::V4(ip) => format!("{ip}:"),
-                IpAddr::V6(ip) => format!("[{ip}]:"),
-            });
-            write!(
-                f,
-                "port {at}{}/{} to {}",
-                port.host, port.protocol, port.container
-            )?;
-            match port.count {
-                1 => writeln!(f)?,
-                count => writeln!(f, " and the next {}", count - 1)?,
-            }
+            writeln!(f, "port {port}")?;
         }
         for server in &self.dns {
             writeln!(f, "name server {server}")?;

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::plan::adapt::names::{HOSTS, LOCALHOST, RESOLV_CONF, Source};
+use crate::plan::adapt::names::{HOSTS, LOCALHOST, NETWORKS, RESOLV_CONF, Source};
 
 /// Longest file that is passed on.
 const LIMIT: u64 = 1 << 20;
@@ -86,7 +86,7 @@ impl Names {
     fn update(&self) {
         for followed in self.files.borrow_mut().iter_mut() {
             for path in followed.source.paths() {
-                for directory in directories(Path::new(path)) {
+                for directory in directories(&path) {
                     self.watch_directory(&directory);
                 }
             }
@@ -117,9 +117,15 @@ impl Followed {
         let content = match &self.source {
             Source::File(path) => read(path),
             Source::Servers(servers) => resolv_conf(servers),
+            Source::Neighbours(own, networks) => neighbours(own, networks),
         };
         if content == self.content {
             return;
+        }
+        if content.ends_with(NO_SERVER.as_bytes()) {
+            crate::log::line(
+                "no name server of the host can be reached from the container; set DNS=",
+            );
         }
         // In one call, and cut to length after it: a reader sees no half of it.
         let written = self.file.write_all_at(&content, 0);
@@ -138,17 +144,40 @@ fn not_followed(errno: Errno, sysctl: &str) {
 
 impl Source {
     /// Files of the host that it depends on.
-    fn paths(&self) -> &[&'static str] {
+    fn paths(&self) -> Vec<PathBuf> {
         match self {
-            Source::File(path) => std::slice::from_ref(path),
-            Source::Servers(servers) if servers.is_empty() => &[RESOLV_CONF, RESOLVED],
-            Source::Servers(_) => &[],
+            Source::File(path) => vec![path.into()],
+            Source::Servers(servers) if servers.is_empty() => {
+                vec![RESOLV_CONF.into(), RESOLVED.into()]
+            }
+            Source::Servers(_) => Vec::new(),
+            Source::Neighbours(_, networks) => networks.iter().map(|one| of_network(one)).collect(),
         }
     }
 }
 
 /// What systemd-resolved was told, while resolv.conf names itself.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+fn of_network(network: &str) -> PathBuf {
+    Path::new(NETWORKS).join(network)
+}
+
+/// The container's own hosts file, then its neighbours and itself.
+fn neighbours(own: &[u8], networks: &[String]) -> Vec<u8> {
+    let mut text = own.to_vec();
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    for network in networks {
+        text.extend(format!("# Written by skep: containers on {network}.\n").bytes());
+        text.extend(read(of_network(network)));
+    }
+    text
+}
+
+/// Instead of any server.
+const NO_SERVER: &str = "# The host has no name server that can be reached from here; set DNS=.\n";
 
 fn resolv_conf(servers: &[IpAddr]) -> Vec<u8> {
     let head = "# Written by skep.\n";
@@ -158,8 +187,7 @@ fn resolv_conf(servers: &[IpAddr]) -> Vec<u8> {
             let told = String::from_utf8_lossy(&read(RESOLVED)).into_owned();
             reachable(&told)
         });
-        let none = "# The host has no name server that can be reached from here; set DNS=.\n";
-        return format!("{head}{}", reachable.as_deref().unwrap_or(none)).into_bytes();
+        return format!("{head}{}", reachable.as_deref().unwrap_or(NO_SERVER)).into_bytes();
     }
     let servers = servers.iter().map(|ip| format!("nameserver {ip}\n"));
     format!("{head}{}", servers.collect::<String>()).into_bytes()
@@ -186,8 +214,13 @@ fn reachable(text: &str) -> Option<String> {
 }
 
 /// The host's file; nothing when there is none, but `localhost` is always found.
-fn read(path: &str) -> Vec<u8> {
-    let missing = if path == HOSTS { LOCALHOST } else { "" };
+fn read(path: impl AsRef<Path>) -> Vec<u8> {
+    let path = path.as_ref();
+    let missing = if path == Path::new(HOSTS) {
+        LOCALHOST
+    } else {
+        ""
+    };
     let open = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)

@@ -77,6 +77,8 @@ pub struct Services {
     pub fstab: Option<String>,
     /// `/etc/crypttab`.
     pub crypttab: Option<String>,
+    /// `/etc/hosts`.
+    pub hosts: Option<String>,
     /// `/etc/inittab`.
     pub inittab: Option<String>,
     /// Which of the files that name things are there, as a file or as a link of any kind.
@@ -90,6 +92,7 @@ impl Services {
         let mut services = Services {
             runner: runner(root, kind, inittab.as_deref()),
             fstab: read_text(root, "etc/fstab"),
+            hosts: read_text(root, "etc/hosts"),
             crypttab: read_text(root, "etc/crypttab"),
             names: NAMES
                 .into_iter()

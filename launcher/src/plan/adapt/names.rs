@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use skep_spec::{Access, ContainerSpec, LinkKind, Network, ResolvConf};
+use skep_spec::{Access, ContainerSpec, Link, LinkKind, Network, ResolvConf};
 
 use super::Adaptation;
 use crate::plan::mounts::MountOp;
@@ -23,9 +23,20 @@ pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub enum Source {
     /// The content of this file of the host.
     File(&'static str),
+    /// This text, then the containers on these networks.
+    Neighbours(Vec<u8>, Vec<String>),
     /// A resolv.conf with these name servers; with those of the host that a container can reach when there are none.
     Servers(Vec<IpAddr>),
 }
+
+/// Where containers are listed that are on one network, in files of its link's name.
+pub const NETWORKS: &str = "/run/skep/names";
+
+/// What comes before the running containers in the host's hosts file, where they are wanted there.
+pub const BEGIN: &str = "# BEGIN skep";
+
+/// What comes after them.
+pub const END: &str = "# END skep";
 
 /// A hosts file for those who have none.
 pub const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
@@ -47,7 +58,12 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
             }
         }
         Network::Private | Network::Joined => {
-            hosts(spec, services, adaptation);
+            let networks: Vec<String> = spec.net.links.iter().filter_map(network).collect();
+            if networks.is_empty() {
+                hosts(spec, services, adaptation);
+            } else {
+                neighbours(networks, spec, services, adaptation);
+            }
             let net = &spec.net;
             // A link without addresses is configured by the container, name servers included.
             let masqueraded = net
@@ -60,6 +76,58 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
             }
         }
     }
+}
+
+/// The link of the host behind which a link's neighbours are.
+fn network(link: &Link) -> Option<String> {
+    match &link.kind {
+        LinkKind::Nat(bridge) | LinkKind::Bridge(bridge) => Some(bridge.clone()),
+        LinkKind::Zone(zone) => Some(format!("vz-{zone}")),
+        LinkKind::Veth | LinkKind::Macvlan(..) | LinkKind::Ipvlan(_) | LinkKind::Interface(_) => {
+            None
+        }
+    }
+}
+
+/// The tree's hosts file with the neighbours below it.
+fn neighbours(
+    networks: Vec<String>,
+    spec: &ContainerSpec,
+    services: &Services,
+    adaptation: &mut Adaptation,
+) {
+    let of_tree = services.hosts.as_deref();
+    let own = match of_tree {
+        _ if spec.root.access == Access::Volatile => LOCALHOST.to_owned(),
+        None => LOCALHOST.to_owned(),
+        Some(text) if text.len() >= LONGEST => {
+            adaptation.notes.push(format!(
+                "{HOSTS} of the tree is too long to have the names of other containers"
+            ));
+            return;
+        }
+        Some(text) => without_host_part(text),
+    };
+    let op = MountOp::Neighbours(own.into_bytes(), networks);
+    over(HOSTS, op, spec, services, adaptation);
+}
+
+/// Longest hosts file of a tree that is taken over: what is longer was not read to its end.
+const LONGEST: usize = 64 << 10;
+
+/// What was for the host itself is left out of a copy of its own OS.
+fn without_host_part(text: &str) -> String {
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        inside |= line == BEGIN;
+        if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        inside &= line != END;
+    }
+    kept
 }
 
 /// Puts a file of ours over the tree's.

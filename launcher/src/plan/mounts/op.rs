@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use skep_spec::{Bind, Device, Missing, Overlay, Timezone, Upper};
 
-use crate::plan::adapt::names::RESOLV_CONF;
+use crate::plan::adapt::names::{HOSTS, RESOLV_CONF};
 use crate::plan::store::View;
 use crate::sys::mount::Attr;
 
@@ -63,6 +63,8 @@ pub enum MountOp {
     /// As [`MountOp::Follow`], /etc/resolv.conf: with these name servers, or else those of the host that a container can
     /// reach.
     Resolve(Vec<IpAddr>),
+    /// As [`MountOp::Follow`], /etc/hosts: with this text and the containers on these networks.
+    Neighbours(Vec<u8>, Vec<String>),
     /// An empty file or directory over what is there, so that a reader finds nothing instead of an error. Nothing there:
     /// skipped.
     Mask(&'static str),
@@ -153,6 +155,13 @@ impl fmt::Display for MountOp {
             MountOp::Follow { host, target } => write!(f, "follow the host's {host} on {target}"),
             MountOp::Resolve(servers) if servers.is_empty() => {
                 write!(f, "follow the host's name servers in {RESOLV_CONF}")
+            }
+            MountOp::Neighbours(_, networks) => {
+                write!(
+                    f,
+                    "list the containers on {} in {HOSTS}",
+                    networks.join(", ")
+                )
             }
             MountOp::Resolve(_) => write!(f, "cover {RESOLV_CONF}"),
             MountOp::Replace(path, _) => write!(f, "replace {}", path.display()),
