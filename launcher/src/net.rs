@@ -296,8 +296,9 @@ impl Live {
         remove_ends(&self.host, &self.record);
         // A record that nobody holds is one of the dead.
         drop(self.held);
-        if let Err(err) = sweep(records, &self.host) {
-            log::line(err);
+        match sweep(records, &self.host) {
+            Ok(running) => hosts::publish(&running),
+            Err(err) => log::line(err),
         }
     }
 }
