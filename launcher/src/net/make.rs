@@ -278,15 +278,23 @@ impl Live {
             Err(refused) if refused.errno == Errno::EMSGSIZE => return Ok(()),
             other => other.at("list", "routes")?,
         };
+        let own = link::list(&self.host).at("list", "links")?;
+        let of_container = |index| {
+            own.iter()
+                .any(|seen| seen.index == index && seen.group == GROUP)
+        };
         for wanted in &link.host_addresses {
-            let taken = routes
-                .iter()
-                .filter_map(|route| route.to)
-                .find(|to| to.prefix >= wanted.prefix && contains(*wanted, to.address));
+            let taken = routes.iter().find_map(|route| {
+                let to = route.to?;
+                let inside = to.prefix >= wanted.prefix && contains(*wanted, to.address);
+                // The other way round a longer prefix takes precedence, as it should, but not from another container.
+                let around = contains(to, wanted.address) && of_container(route.index);
+                (inside || around).then_some(to)
+            });
             if let Some(taken) = taken {
                 return Err(StepError::new(
                     "network taken:",
-                    format_args!("the host has a route to {taken} already, inside of {wanted}"),
+                    format_args!("the host has a route to {taken} already, which overlaps {wanted}"),
                 )
                 .cure("name another with AddressPool=, for all containers in /etc/skep/container.d/pool.conf"));
             }
