@@ -1,0 +1,42 @@
+//! Ports of the host that lead to containers, what a container cannot send, and what the rules of others do to both.
+
+#[path = "ports/around.rs"]
+mod around;
+#[path = "ports/beside.rs"]
+mod beside;
+#[path = "ports/fence.rs"]
+mod fence;
+#[path = "ports/frames.rs"]
+mod frames;
+#[path = "ports/lead.rs"]
+mod lead;
+#[path = "ports/removal.rs"]
+mod removal;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use skep_tests::{
+    host::{Host, Os},
+    trial,
+};
+
+/// A test on one host.
+type Test = fn(&Host) -> Result<()>;
+
+fn main() -> ExitCode {
+    let tests: &[(&str, Test)] = &[
+        ("ports_lead_inside", lead::everywhere),
+        ("ports_are_given_once", lead::once),
+        ("fence_in_a_bridge", fence::bridge),
+        ("fence_of_a_pair", fence::pair),
+        ("beside_rules_of_others", beside::others),
+        ("forwarding_for_containers_only", beside::forwarding),
+        ("rules_go_with_the_killed", removal::killed),
+        ("rules_without_nft", removal::without),
+    ];
+    let trials = tests
+        .iter()
+        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
+    trial::main(trials.collect())
+}
