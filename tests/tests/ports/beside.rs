@@ -5,7 +5,7 @@ use skep_tests::{guest::started, host::Host};
 
 use super::around::{Around, WORLD, expect, inside, serves, serving};
 
-/// As firewalld 2.3 has written them, with the package's zone.
+/// As firewalld 2.3 has written them, with the package's zone; without the flags of its table, which older nft does not know.
 const FIREWALLD: &str = include_str!("firewalld.nft");
 
 /// As ufw 0.36 has written them through iptables-nft, without counters.

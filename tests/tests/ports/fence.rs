@@ -165,8 +165,8 @@ fn came(around: &Around<'_>, unit: &str, own: usize) -> Result<()> {
 /// Two containers on one bridge, and one in a bridge where somebody else gives the addresses.
 pub(super) fn bridge(host: &Host) -> Result<()> {
     let around = Around::up(host)?;
-    let x = started(host, "ports-x", &serving("x", "80", "Network=nat\n"))?;
     let y = started(host, "ports-y", &serving("y", "80", "Network=nat\n"))?;
+    let x = started(host, "ports-x", &serving("x", "80", "Network=nat\n"))?;
     serves(&y, 80)?;
     let (own, victim) = (End::of(host, &x, "ports-x")?, End::of(host, &y, "ports-y")?);
     let gateway = host.exec(["cat", "/sys/class/net/skep0/address"])?.ok()?;
@@ -211,14 +211,14 @@ pub(super) fn bridge(host: &Host) -> Result<()> {
     x.finish()?;
 
     // Without a fence all of it comes: it was the fence.
-    around.service(
-        "ports-open",
-        &format!("skep exec ports-y -- perl /peer.pl sniff host0 {MARK}"),
-    )?;
     let x = started(
         host,
         "ports-x",
         &serving("x", "80", "Network=nat,fence=no\n"),
+    )?;
+    around.service(
+        "ports-open",
+        &format!("skep exec ports-y -- perl /peer.pl sniff host0 {MARK}"),
     )?;
     serves(&x, 80)?;
     send(&x, &sent)?;
