@@ -31,9 +31,9 @@ const REFUSED: [&str; 6] = [
 /// As the launcher's filter has them.
 const FAMILIES: [&str; 5] = ["AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6", "AF_PACKET"];
 
-/// What the launcher does with each is in its modules: ids and owners, mounts and nodes, namespaces and links, limits,
+/// What the launcher does with each is in its modules: ids and owners, mounts and nodes, namespaces and links, ports, limits,
 /// a look into its own guest's namespaces.
-const LAUNCHER: [&str; 16] = [
+const LAUNCHER: [&str; 17] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",
@@ -44,6 +44,7 @@ const LAUNCHER: [&str; 16] = [
     "SETUID",
     "SETPCAP",
     "NET_ADMIN",
+    "NET_BIND_SERVICE",
     "SYS_CHROOT",
     "SYS_PTRACE",
     "SYS_ADMIN",

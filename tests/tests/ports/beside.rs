@@ -5,7 +5,7 @@ use skep_tests::{guest::started, host::Host};
 
 use super::around::{Around, WORLD, expect, inside, serves, serving};
 
-/// As firewalld 2.3 has written them, with the package's zone.
+/// As firewalld 2.3 has written them, with the package's zone; without the flags of its table, which older nft does not know.
 const FIREWALLD: &str = include_str!("firewalld.nft");
 
 /// As ufw 0.36 has written them through iptables-nft, without counters.
@@ -13,6 +13,9 @@ const UFW: &str = include_str!("ufw.nft");
 
 /// As Docker 28 writes them through iptables-nft, without counters.
 const DOCKER: &str = include_str!("docker.nft");
+
+/// A host that is no router.
+const OFF: &str = "sysctl -q net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0";
 
 /// The way out, and a port, with each of these.
 pub(super) fn others(host: &Host) -> Result<()> {
@@ -22,8 +25,7 @@ pub(super) fn others(host: &Host) -> Result<()> {
         .into_iter()
         .try_for_each(|(name, rules)| beside(host, &around, name, rules))
         .and_then(|()| named(host, &around));
-    host.sh("nft flush ruleset; sysctl -q net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")?
-        .ok()?;
+    host.sh(&format!("nft flush ruleset; {OFF}"))?.ok()?;
     judged
 }
 
@@ -68,17 +70,19 @@ fn beside(host: &Host, around: &Around<'_>, name: &str, rules: &str) -> Result<(
         !said.contains("drops what it does not know"),
         "{name}: {said}"
     );
-    guest.finish()?;
+    host.exec(["systemctl", "stop", &guest.unit()])?.ok()?;
     let after = host.sh("nft list ruleset")?.ok()?;
     ensure!(before == after, "{name}: before\n{before}\nafter\n{after}");
-    println!("{name}: the way out and the port work, and its rules are as before");
-    let forwarding = host.sh("sysctl -n net.ipv4.ip_forward; nft flush ruleset; sysctl -q net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")?.ok()?;
+    let forwarding = host
+        .sh("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding")?
+        .ok()?;
     // Docker would not switch it on again.
-    ensure!(
-        (forwarding == "1") == (name == "docker"),
-        "{name}: {forwarding}"
-    );
-    Ok(())
+    let left = if name == "docker" { "1\n1" } else { "0\n0" };
+    ensure!(forwarding == left, "{name}: {forwarding}");
+    println!("{name}: the way out and the port work, and its rules are as before");
+    host.sh(OFF)?.ok()?;
+    guest.finish()?;
+    host.sh("nft flush ruleset")?.ok().map(drop)
 }
 
 /// A chain that nobody knows drops, and the start says which.

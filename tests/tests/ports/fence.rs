@@ -11,7 +11,7 @@ use skep_tests::{
 };
 
 use super::around::{Around, SCRIPT, serves, serving};
-use super::frames::{MARK, Mac, arp, frame, frame_to, icmp6, link_local, mac, tagged, udp};
+use super::frames::{Frame, MARK, Mac, arp, frame, frame_to, icmp6, link_local, mac, tagged, udp};
 use super::lead::addresses;
 
 const ADVERTISEMENT: u8 = 136;
@@ -39,18 +39,18 @@ impl End {
 }
 
 /// What a container may send, and what it may not: frames whose names say which.
-fn frames(own: &End, victim: &End) -> Vec<String> {
+fn frames(own: &End, victim: &End) -> Vec<Frame> {
     let broadcast: IpAddr = Ipv4Addr::BROADCAST.into();
     let all: IpAddr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into();
     let datagram = |name: &str, from: Mac, ip: IpAddr, ports| {
-        let (kind, packet) = udp(ip, if ip.is_ipv4() { broadcast } else { all }, ports);
+        let (kind, packet) = udp(name, ip, if ip.is_ipv4() { broadcast } else { all }, ports);
         frame(name, from, kind, &packet)
     };
     let foreign = [2, 0, 0, 0, 0, 0x99];
     let own_link = link_local(own.mac);
     let made_up = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x1234, 0x5678, 0x9abc, 1);
     let six = |name: &str, kind, from, target, mac| {
-        frame(name, own.mac, 0x86dd, &icmp6(kind, from, target, mac))
+        frame(name, own.mac, 0x86dd, &icmp6(name, kind, from, target, mac))
     };
     vec![
         datagram("own-v4", own.mac, own.v4.into(), (4242, 4242)),
@@ -127,14 +127,15 @@ fn frames(own: &End, victim: &End) -> Vec<String> {
             "bad-tagged",
             own.mac,
             0x8100,
-            &tagged(udp(victim.v4.into(), broadcast, (4242, 4242))),
+            &tagged(udp("bad-tagged", victim.v4.into(), broadcast, (4242, 4242))),
         ),
         frame("bad-kind", own.mac, 0x88cc, &[0; 40]),
         datagram("own-last", own.mac, own.v4.into(), (4242, 4242)),
     ]
 }
 
-fn send(guest: &Guest<'_>, frames: &[String]) -> Result<()> {
+fn send(guest: &Guest<'_>, frames: &[Frame]) -> Result<()> {
+    let frames: Vec<&str> = frames.iter().map(|frame| frame.hex.as_str()).collect();
     let script = format!(
         "printf '%s\\n' {} | perl /peer.pl send host0",
         frames.join(" ")
@@ -164,8 +165,8 @@ fn came(around: &Around<'_>, unit: &str, own: usize) -> Result<()> {
 /// Two containers on one bridge, and one in a bridge where somebody else gives the addresses.
 pub(super) fn bridge(host: &Host) -> Result<()> {
     let around = Around::up(host)?;
-    let x = started(host, "ports-x", &serving("x", "80", "Network=nat\n"))?;
     let y = started(host, "ports-y", &serving("y", "80", "Network=nat\n"))?;
+    let x = started(host, "ports-x", &serving("x", "80", "Network=nat\n"))?;
     serves(&y, 80)?;
     let (own, victim) = (End::of(host, &x, "ports-x")?, End::of(host, &y, "ports-y")?);
     let gateway = host.exec(["cat", "/sys/class/net/skep0/address"])?.ok()?;
@@ -187,6 +188,7 @@ pub(super) fn bridge(host: &Host) -> Result<()> {
         ),
     );
     let claim = icmp6(
+        "bad-advertisement-gateway",
         ADVERTISEMENT,
         link_local(own.mac),
         link_local(bridge),
@@ -206,8 +208,30 @@ pub(super) fn bridge(host: &Host) -> Result<()> {
         host.sh(hears)?.ok()? == "0",
         "a link of ours hears router advertisements"
     );
-    y.finish()?;
     x.finish()?;
+
+    // Without a fence all of it comes: it was the fence.
+    let x = started(
+        host,
+        "ports-x",
+        &serving("x", "80", "Network=nat,fence=no\n"),
+    )?;
+    around.service(
+        "ports-open",
+        &format!("skep exec ports-y -- perl /peer.pl sniff host0 {MARK}"),
+    )?;
+    serves(&x, 80)?;
+    send(&x, &sent)?;
+    let mut missing: Vec<&str> = sent.iter().map(|frame| frame.name.as_str()).collect();
+    wait_until(Duration::from_secs(5), "every frame", || {
+        let said = around.said("ports-open")?;
+        missing.retain(|name| !said.lines().any(|line| line == *name));
+        Ok(missing.is_empty().then_some(()))
+    })
+    .with_context(|| format!("{missing:?}"))?;
+    around.end("ports-open")?;
+    x.finish()?;
+    y.finish()?;
     of_others(host, &around)
 }
 
@@ -244,15 +268,8 @@ fn of_others(host: &Host, around: &Around<'_>) -> Result<()> {
         "bad-redirect",
         "bad-dhcp",
     ];
-    let wanted = frames(&any, &victim).into_iter().filter(|frame| {
-        let is = |name: &&str| {
-            let name = format!("{MARK}{name}");
-            let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
-            frame.contains(&hex)
-        };
-        kept.iter().any(is)
-    });
-    let wanted: Vec<String> = wanted.collect();
+    let mut wanted = frames(&any, &victim);
+    wanted.retain(|frame| kept.iter().any(|name| frame.name.starts_with(name)));
     send(&guest, &wanted)?;
     came(around, "ports-portsbr", 9)?;
     around.end("ports-portsbr")?;
@@ -292,7 +309,12 @@ pub(super) fn pair(host: &Host) -> Result<()> {
     let to = mac(&host
         .exec(["cat", "/sys/class/net/ve-ports-z/address"])?
         .ok()?);
-    let (kind, packet) = udp(own.v4.into(), Ipv4Addr::LOCALHOST.into(), (4242, 4242));
+    let (kind, packet) = udp(
+        "own-loopback",
+        own.v4.into(),
+        Ipv4Addr::LOCALHOST.into(),
+        (4242, 4242),
+    );
     let knock = [frame_to("own-loopback", to, own.mac, kind, &packet)];
     let counted = || {
         Ok::<_, anyhow::Error>(

@@ -9,35 +9,56 @@ pub(crate) const MARK: &str = "MARK:";
 /// To everybody on the link.
 const ALL: Mac = [0xff; 6];
 
+/// A frame.
+pub(crate) struct Frame {
+    /// What it carries.
+    pub(crate) name: String,
+    pub(crate) hex: String,
+}
+
 /// A hardware address.
 pub(crate) type Mac = [u8; 6];
 
-/// A frame to everybody, with its name at its end.
-pub(crate) fn frame(name: &str, from: Mac, kind: u16, payload: &[u8]) -> String {
+/// A name as it is in a frame.
+fn marked(name: &str) -> Vec<u8> {
+    let mut bytes: Vec<u8> = MARK.bytes().chain(name.bytes()).collect();
+    // It ends where something else begins.
+    bytes.push(0);
+    bytes
+}
+
+/// A frame to everybody, with its name at its end, too: packets are cut off where they say that they end.
+pub(crate) fn frame(name: &str, from: Mac, kind: u16, payload: &[u8]) -> Frame {
     frame_to(name, ALL, from, kind, payload)
 }
 
-pub(crate) fn frame_to(name: &str, to: Mac, from: Mac, kind: u16, payload: &[u8]) -> String {
+pub(crate) fn frame_to(name: &str, to: Mac, from: Mac, kind: u16, payload: &[u8]) -> Frame {
     let mut bytes = [&to[..], &from, &kind.to_be_bytes(), payload].concat();
-    bytes.extend(MARK.bytes().chain(name.bytes()));
-    // The name ends where something else begins.
-    bytes.push(0);
+    bytes.extend(marked(name));
     bytes.resize(bytes.len().max(60), 0);
-    bytes.iter().fold(String::new(), |mut hex, byte| {
+    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
-    })
+    });
+    Frame {
+        name: name.to_owned(),
+        hex,
+    }
 }
 
-/// A datagram; its payload comes after it.
-pub(crate) fn udp(from: IpAddr, to: IpAddr, ports: (u16, u16)) -> (u16, Vec<u8>) {
+/// A datagram that holds a name.
+pub(crate) fn udp(name: &str, from: IpAddr, to: IpAddr, ports: (u16, u16)) -> (u16, Vec<u8>) {
+    let name = marked(name);
+    let length = u16::try_from(8 + name.len()).unwrap_or_default();
     let mut packet = [
         ports.0.to_be_bytes(),
         ports.1.to_be_bytes(),
-        8u16.to_be_bytes(),
+        length.to_be_bytes(),
+        [0, 0],
     ]
     .concat();
-    packet.extend([0, 0]);
+    packet.extend(name);
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => (0x0800, ipv4(from, to, &packet)),
         (IpAddr::V6(from), IpAddr::V6(to)) => (0x86dd, ipv6(from, to, 17, &packet)),
@@ -77,17 +98,26 @@ fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A message of ICMPv6 about `target`, with an option that names a hardware address.
-pub(crate) fn icmp6(kind: u8, from: Ipv6Addr, target: Ipv6Addr, mac: Mac) -> Vec<u8> {
+/// A message of ICMPv6 about `target`, with an option that names a hardware address, and one of no meaning that holds a name.
+pub(crate) fn icmp6(name: &str, kind: u8, from: Ipv6Addr, target: Ipv6Addr, mac: Mac) -> Vec<u8> {
     let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     let mut message = vec![kind, 0, 0, 0, 0x20, 0, 0, 0];
     message.extend(target.octets());
     message.extend([2, 1]);
     message.extend(mac);
+    let name = marked(name);
+    let words = u8::try_from((2 + name.len()).div_ceil(8)).unwrap_or_default();
+    message.extend([200, words]);
+    message.extend(name);
+    message.resize(message.len().next_multiple_of(8), 0);
+    let length = u32::try_from(message.len())
+        .unwrap_or_default()
+        .to_be_bytes();
     let pseudo = [
         &from.octets()[..],
         &all.octets(),
-        &[0, 0, 0, 32, 0, 0, 0, 58],
+        &length,
+        &[0, 0, 0, 58],
         &message,
     ]
     .concat();

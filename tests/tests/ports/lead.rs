@@ -131,12 +131,13 @@ pub(super) fn addresses(host: &Host, name: &str) -> Result<[String; 2]> {
     let text = host
         .exec(["cat", &format!("/run/skep/network/{name}")])?
         .ok()?;
-    let record: serde_json::Value = serde_json::from_str(&text)?;
+    // The last line counts.
+    let line = text.lines().last().unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(line)?;
     let at = |number: usize| {
-        record["addresses"][number]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        let address = record["masqueraded"][number].as_str();
+        let address = address.or(record["reached"][number].as_str());
+        address.unwrap_or_default().to_owned()
     };
     Ok([at(0), at(1)])
 }

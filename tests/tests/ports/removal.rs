@@ -71,6 +71,7 @@ fn kill(host: &Host, around: &Around<'_>) -> Result<()> {
 
 /// A host without nft(8), and one where it fails: the container that needs it says so, others do not care.
 pub(super) fn without(host: &Host) -> Result<()> {
+    let _around = Around::up(host)?;
     let nat = Guest::declare(
         host,
         "ports-without",
@@ -86,6 +87,8 @@ pub(super) fn without(host: &Host) -> Result<()> {
         let started = (nat.systemctl("start").is_ok(), private.systemctl("start"));
         let status = nat.status()?;
         host.sh(back)?.ok()?;
+        // What could not be removed meanwhile is now.
+        host.exec(["/usr/libexec/skep/launcher", "clean"])?.ok()?;
         ensure!(!started.0, "it started");
         started.1?;
         ensure!(status.contains(says), "no {says:?} in\n{status}");
@@ -114,8 +117,7 @@ pub(super) fn without(host: &Host) -> Result<()> {
         !links.contains("skep0") && !links.contains("vb-"),
         "{links}"
     );
-    nat.systemctl("start")?;
-    private.systemctl("start")?;
     private.finish()?;
+    nat.systemctl("start")?;
     nat.finish()
 }
