@@ -9,7 +9,7 @@ mod oracle;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -324,13 +324,11 @@ fn seen(answer: &Answer) -> Seen {
     seen
 }
 
-/// Waits a moment until packets pass: the kernel sees that the other end is up a little later than it is.
-pub fn wait_until_carries(socket: &Socket, index: u32) {
-    for _ in 0..500 {
-        // Gone, or somebody set it down: what comes next says so.
-        if look(socket, index).map_or(true, |link| link.carries) {
-            return;
-        }
+/// Waits until packets pass.
+pub fn wait_until_carries(socket: &Socket, index: u32, limit: Duration) {
+    let begun = Instant::now();
+    // Gone, or somebody set it down: what comes next says so.
+    while look(socket, index).is_ok_and(|link| !link.carries) && begun.elapsed() < limit {
         sleep(Duration::from_millis(1));
     }
 }
