@@ -12,7 +12,7 @@ use skep_tests::{
 use super::BUSYBOX;
 
 /// Longest way of a line.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a line is called, and whose it is, stays as it was when the journal comes back.
 pub(super) fn stopped(host: &Host) -> Result<()> {
