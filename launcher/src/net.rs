@@ -20,6 +20,7 @@ pub mod rules;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::unistd::Pid;
 use skep_spec::LinkKind;
@@ -51,6 +52,8 @@ struct Live {
     lent: Vec<Lent>,
     /// Numbers inside of links that hang on a link of the host.
     children: Vec<u32>,
+    /// Those of them and of the lent ones over which packets will pass soon.
+    awaited: Vec<(u32, Duration)>,
     /// Keeps programs of the host from taking the container's ports.
     _reserved: Vec<OwnedFd>,
 }
@@ -93,6 +96,7 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         held,
         lent: Vec::new(),
         children: Vec::new(),
+        awaited: Vec::new(),
         _reserved: reserved,
     };
     let made = live
@@ -102,6 +106,9 @@ pub fn attach(name: &str, plan: &NetPlan, guest: Pid) -> Result<Attached, StepEr
         Ok(()) => {
             let running = || alive.iter().chain([&live.record]).cloned();
             hosts::publish(&running().collect::<Vec<Record>>());
+            // Others need not wait with it.
+            drop(records);
+            live.settled();
             Ok(Attached {
                 live: Some(live),
                 owner,
@@ -296,8 +303,9 @@ impl Live {
         remove_ends(&self.host, &self.record);
         // A record that nobody holds is one of the dead.
         drop(self.held);
-        if let Err(err) = sweep(records, &self.host) {
-            log::line(err);
+        match sweep(records, &self.host) {
+            Ok(running) => hosts::publish(&running),
+            Err(err) => log::line(err),
         }
     }
 }

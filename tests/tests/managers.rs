@@ -40,46 +40,52 @@ struct Side {
     name: &'static str,
     tree: &'static str,
     declaration: &'static str,
-    /// Unit that is restarted.
-    manager: &'static str,
+    /// How that is restarted; empty where nothing does.
+    restart: &'static str,
 }
 
-const SIDES: [Side; 6] = [
+const SIDES: [Side; 7] = [
     Side {
         name: "m-networkd",
         tree: "debian-13",
         declaration: "Network=nat\nParameters=systemd.wants=systemd-networkd.service systemd.wants=systemd-networkd-wait-online.service",
-        manager: "systemd-networkd systemd-networkd-wait-online",
+        restart: "systemctl restart systemd-networkd systemd-networkd-wait-online",
     },
     Side {
         name: "m-old-networkd",
         tree: "debian-12",
         declaration: "Network=veth\nParameters=systemd.wants=systemd-networkd.service systemd.wants=systemd-networkd-wait-online.service",
-        manager: "systemd-networkd",
+        restart: "systemctl restart systemd-networkd",
     },
     Side {
         name: "m-ifupdown",
         tree: "metal",
         declaration: "Network=nat\nMask=NetworkManager\nBindReadOnly=/run/interfaces:/etc/network/interfaces",
-        manager: "networking",
+        restart: "systemctl restart networking",
     },
     Side {
         name: "m-nm",
         tree: "metal",
         declaration: "Network=nat",
-        manager: "NetworkManager",
+        restart: "systemctl restart NetworkManager",
     },
     Side {
         name: "m-nothing",
         tree: "busybox",
         declaration: "Network=nat",
-        manager: "",
+        restart: "",
     },
     Side {
         name: "m-zone",
-        tree: "busybox",
-        declaration: "Network=zone:m\nAddress=10.77.0.2/24\nHostAddress=10.77.0.1/24",
-        manager: "",
+        tree: "debian-sid",
+        declaration: "Network=zone:m\nAddress=10.77.0.2/24\nHostAddress=10.77.0.1/24\nParameters=systemd.wants=systemd-networkd.service",
+        restart: "systemctl restart systemd-networkd",
+    },
+    Side {
+        name: "m-sysvinit",
+        tree: "sysvinit",
+        declaration: "Network=nat\nBindReadOnly=/run/interfaces:/etc/network/interfaces",
+        restart: "/etc/init.d/networking restart",
     },
 ];
 
@@ -135,14 +141,16 @@ fn all(host: &Host, manager: Manager) -> Result<()> {
         };
         ensure!(lines == want, "{name} has\n{seen}");
     }
-    for side in SIDES.iter().filter(|side| !side.manager.is_empty()) {
-        let restart = format!("systemctl restart {}", side.manager);
-        inside(host, side.name, &restart)?;
+    for side in SIDES.iter().filter(|side| !side.restart.is_empty()) {
+        inside(host, side.name, side.restart)?;
     }
     host_side::restart(host, manager)?;
     same(host, &first, "after restarts of the managers")?;
     verb("reboot")?;
     same(host, &first, "after a reboot")?;
+    if manager == Manager::Networkd {
+        lease(host)?;
+    }
     verb("stop")?;
     let mut changes = Vec::new();
     wait_until(Duration::from_secs(5), "the host to be as before", || {
@@ -156,49 +164,82 @@ fn all(host: &Host, manager: Manager) -> Result<()> {
     .with_context(|| changes.join("\n"))
 }
 
+/// In a zone, systemd-networkd of the host gives an address to a container that asks for one, and systemd-machined tells it.
+fn lease(host: &Host) -> Result<()> {
+    let text = "[Container]\nRoot=/var/lib/machines/debian-13\nEphemeral=yes\nNetwork=zone:l\nParameters=systemd.wants=systemd-networkd.service\n";
+    host.write("/etc/skep/m-lease.container", text)?;
+    host.sh("skep apply && skep start m-lease")?.ok()?;
+    let judged = wait_until(Duration::from_secs(20), "an address", || {
+        let got = inside(host, "m-lease", "ip -4 route show default dev host0")?;
+        let named = host
+            .sh("getent -s mymachines ahostsv4 m-lease || true")?
+            .ok()?;
+        let leased = |text: &str| text.contains("192.168.") || text.contains("10.");
+        Ok((got.contains("proto dhcp") && leased(&named)).then_some(()))
+    });
+    host.sh("skep stop m-lease; rm -f /etc/skep/m-lease.container; skep apply")?
+        .ok()?;
+    judged
+}
+
 fn inside(host: &Host, name: &str, script: &str) -> Result<String> {
     host.exec(["skep", "exec", name, "--", "/bin/sh", "-c", script])?
         .ok()
 }
 
-/// What each has; nothing in it has failed and nothing waits.
-fn seen(host: &Host) -> Result<BTreeMap<&'static str, String>> {
-    let mut all = BTreeMap::new();
-    for side in &SIDES {
-        if !side.manager.is_empty() {
-            let state = "systemctl is-system-running --wait; systemctl list-units --failed --plain --no-legend; systemctl list-jobs";
-            let state = inside(host, side.name, state);
-            let state = state.with_context(|| side.name)?;
-            ensure!(
-                state == "running\nNo jobs running.",
-                "{}: {state}",
-                side.name
-            );
-        }
-        let seen = inside(host, side.name, SEEN)?;
-        reached(host, &seen).with_context(|| side.name)?;
-        all.insert(side.name, seen);
-    }
-    Ok(all)
+/// Run on the host for a container: what is wrong in it, then what it has; last, what of it the host does not reach, where
+/// nobody listens, which is told at once.
+const LOOK: &str = r#"
+look() {
+    if [ $2 = systemd ]; then
+        skep exec $1 -- /bin/sh -c "
+            systemctl is-system-running --wait | grep -vx running
+            systemctl list-units --failed --plain --no-legend
+            systemctl list-jobs --no-legend" | sed 's/^/in trouble: /'
+    fi
+    skep exec $1 -- /bin/sh -c "$SEEN" >/run/seen/$1.has
+    cat /run/seen/$1.has
+    for address in $(sed -n 's/^inet6* \([^/]*\).*/\1/p' /run/seen/$1.has); do
+        timeout 2 bash -c "</dev/tcp/$address/9" 2>&1 | grep -q refused || echo not reached: $address
+    done
 }
+"#;
 
-/// The host reaches every address: nobody listens, which is told at once.
-fn reached(host: &Host, seen: &str) -> Result<()> {
-    let addresses = seen.lines().filter_map(|line| line.strip_prefix("inet"));
-    for address in addresses {
-        let address = address.trim_start_matches('6').trim();
-        let address = address.split('/').next().unwrap_or_default();
-        let script = format!("timeout 2 bash -c '</dev/tcp/{address}/9' 2>&1; true");
-        let said = host.sh(&script)?.stdout();
-        ensure!(said.contains("refused"), "{address}: {said:?}");
+/// What each has; nothing in it has failed and nothing waits, and the host reaches it. All at the same time.
+fn seen(host: &Host) -> Result<BTreeMap<&'static str, String>> {
+    let mut script = format!(
+        "mkdir -p /run/seen\nSEEN='{}'\n{LOOK}",
+        SEEN.replace('\'', r"'\''")
+    );
+    for side in &SIDES {
+        let kind = match side.restart.starts_with("systemctl") {
+            true => "systemd",
+            false => "other",
+        };
+        script.push_str(&format!(
+            "look {0} {kind} >/run/seen/{0} 2>&1 &\n",
+            side.name
+        ));
     }
-    Ok(())
+    script.push_str("wait\n");
+    host.sh(&script)?.ok()?;
+    let mut all = BTreeMap::new();
+    for name in names() {
+        let seen = host.sh(&format!("cat /run/seen/{name}"))?.ok()?;
+        ensure!(
+            !seen.contains("in trouble: ") && !seen.contains("not reached: "),
+            "{name}: {seen}"
+        );
+        all.insert(name, seen);
+    }
+    host.sh("rm -r /run/seen")?.ok()?;
+    Ok(all)
 }
 
 /// Managers take a moment before they do harm, so twice.
 fn same(host: &Host, first: &BTreeMap<&'static str, String>, when: &str) -> Result<()> {
     for _ in 0..2 {
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(700));
         let now = seen(host).context(when.to_owned())?;
         for (name, was) in first {
             let is = &now[name];

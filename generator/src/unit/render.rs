@@ -10,7 +10,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use skep_spec::{ContainerSpec, Device, Join, LAUNCHER, LinkJournal, Missing, Store, Upper};
+use skep_spec::{
+    ContainerSpec, Device, Join, LAUNCHER, Link, LinkJournal, LinkKind, Missing, Store, Upper,
+};
 
 use crate::distinct::extend;
 use crate::property::{Command, Property, Value};
@@ -37,7 +39,7 @@ pub fn render(wanted: &Wanted, systemd: u32) -> UnitDraft {
         let names = wanted.spec.pass_environment.clone();
         properties.push(Property::new("PassEnvironment", Value::List(names)));
     }
-    for property in joined_network(&wanted.spec) {
+    for property in order_of_network(&wanted.spec) {
         merge(&mut properties, property);
     }
     if let Some(devices) = devices_of(&wanted.spec) {
@@ -150,9 +152,22 @@ pub fn devices_of(spec: &ContainerSpec) -> Option<Property> {
     (!rules.is_empty()).then(|| Property::new("DeviceAllow", Value::Pairs(rules)))
 }
 
-/// What a container that shares another's network needs of its unit.
-fn joined_network(spec: &ContainerSpec) -> Vec<Property> {
+/// What else is there before, and how long it has to be.
+fn order_of_network(spec: &ContainerSpec) -> Vec<Property> {
     let mut properties = Vec::new();
+    let of_host = |link: &Link| match link.kind {
+        LinkKind::Nat(_) | LinkKind::Veth | LinkKind::Zone(_) => false,
+        LinkKind::Bridge(_)
+        | LinkKind::Macvlan(..)
+        | LinkKind::Ipvlan(_)
+        | LinkKind::Interface(_) => true,
+    };
+    if spec.net.links.iter().any(of_host) {
+        // Where something waits for the host's links, at boot. Nothing is waited for that is not there: not every host has
+        // a device unit of each link.
+        let target = vec!["network-online.target".to_owned()];
+        properties.push(Property::new("After", Value::List(target)));
+    }
     if let Some(Join::Container(other)) = &spec.net.join {
         let unit = unit_name(other);
         // It goes when the other goes: the network would be left without its links.

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
 use skep_spec::{Join, State};
@@ -60,7 +61,10 @@ pub(super) fn owner(plan: &NetPlan, guest: Pid) -> Result<Option<OwnedFd>, StepE
 }
 
 fn open(path: &Path) -> Result<File, StepError> {
-    File::open(path)
+    // One that is no namespace may be a FIFO.
+    let mut options = File::options();
+    let opened = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    opened
         .at("open", path.display())
         .map_err(|err| match err.is(Errno::ENOENT) {
             true => err.cure("make it with \"ip netns add NAME\", before the container starts"),

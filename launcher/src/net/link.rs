@@ -3,10 +3,13 @@
 //! Links that skep makes carry the group [`GROUP`] from the moment they exist, so that a network manager can be told to
 //! leave them alone, and an alias that says whose they are. They are removed by index once both were looked at.
 
+#[cfg(test)]
+mod oracle;
+
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -35,7 +38,8 @@ const IFLA_BRPORT_LOCKED: u16 = 39;
 const NESTED: u16 = 0x8000;
 const IFA_F_NODAD: u8 = 2;
 const NTF_MASTER: u8 = 4;
-const OPER_UP: u8 = 6;
+/// Up, or never told: not all drivers do.
+const OPER_GOOD: [u8; 2] = [6, 0];
 
 /// A link as the kernel describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -307,7 +311,9 @@ fn seen(answer: &Answer) -> Seen {
             libc::IFLA_MTU => seen.mtu = number(value, 0),
             libc::IFLA_GROUP => seen.group = number(value, 0),
             libc::IFLA_MASTER => seen.master = number(value, 0),
-            libc::IFLA_OPERSTATE => seen.carries = value.first() == Some(&OPER_UP),
+            libc::IFLA_OPERSTATE => {
+                seen.carries = value.first().is_some_and(|state| OPER_GOOD.contains(state));
+            }
             libc::IFLA_LINKINFO => {
                 let kind = nested(value).find(|(kind, _)| *kind == libc::IFLA_INFO_KIND);
                 seen.kind = kind.map(|(_, name)| text(name)).unwrap_or_default();
@@ -318,13 +324,11 @@ fn seen(answer: &Answer) -> Seen {
     seen
 }
 
-/// Waits a moment until packets pass: the kernel sees that the other end is up a little later than it is.
-pub fn wait_until_carries(socket: &Socket, index: u32) {
-    for _ in 0..500 {
-        // Gone, or somebody set it down: what comes next says so.
-        if look(socket, index).map_or(true, |link| link.carries) {
-            return;
-        }
+/// Waits until packets pass.
+pub fn wait_until_carries(socket: &Socket, index: u32, limit: Duration) {
+    let begun = Instant::now();
+    // Gone, or somebody set it down: what comes next says so.
+    while look(socket, index).is_ok_and(|link| !link.carries) && begun.elapsed() < limit {
         sleep(Duration::from_millis(1));
     }
 }

@@ -18,21 +18,25 @@ use crate::sys::netlink::{self, Socket, within};
 /// How long the links of a container that was killed may keep a hardware address busy, in steps of 20 ms.
 const FREED: u32 = 100;
 
+/// The kernel sees that the other end is up a little later than it is.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Two pieces of hardware take seconds to agree.
+const NEGOTIATED: Duration = Duration::from_secs(5);
+
 impl Live {
     pub(super) fn make(&mut self, plan: &NetPlan, inside: BorrowedFd) -> Result<(), StepError> {
-        for one in &plan.links {
-            self.link(one, inside)?;
-        }
-        // Both ends are up only now.
+        plan.links.iter().try_for_each(|one| self.link(one, inside))
+    }
+
+    /// Waits until packets pass, where they will.
+    pub(super) fn settled(&self) {
         for end in &self.record.ends {
-            link::wait_until_carries(&self.host, end.index);
+            link::wait_until_carries(&self.host, end.index, SOON);
         }
-        for one in &plan.links {
-            if let Ok(seen) = link::find(&self.inside, &one.link.name) {
-                link::wait_until_carries(&self.inside, seen.index);
-            }
+        for (index, limit) in &self.awaited {
+            link::wait_until_carries(&self.inside, *index, *limit);
         }
-        Ok(())
     }
 
     fn link(&mut self, plan: &LinkPlan, inside: BorrowedFd) -> Result<(), StepError> {
@@ -57,9 +61,11 @@ impl Live {
             LinkKind::Ipvlan(parent) => self.child(parent, Child::Ipvlan, &guest, inside)?,
             LinkKind::Interface(name) => {
                 let seen = self.find_on_host(name)?;
+                let carried = seen.carries;
                 let lent = Lent::move_inside(&self.host, &self.inside, seen, plan, inside)?;
                 let index = lent.index();
                 self.lent.push(lent);
+                self.awaited.extend(carried.then_some((index, NEGOTIATED)));
                 if link.mac.is_some() || link.mtu.is_some() {
                     link::change(&self.inside, index, plan.mac, link.mtu)
                         .at("set address or MTU of", name)?;
@@ -181,6 +187,8 @@ impl Live {
             })?;
         let made = link::find(&self.inside, guest.name).at("find link", guest.name)?;
         self.children.push(made.index);
+        self.awaited
+            .extend(parent.carries.then_some((made.index, SOON)));
         Ok(())
     }
 
@@ -278,15 +286,23 @@ impl Live {
             Err(refused) if refused.errno == Errno::EMSGSIZE => return Ok(()),
             other => other.at("list", "routes")?,
         };
+        let own = link::list(&self.host).at("list", "links")?;
+        let of_container = |index| {
+            own.iter()
+                .any(|seen| seen.index == index && seen.group == GROUP)
+        };
         for wanted in &link.host_addresses {
-            let taken = routes
-                .iter()
-                .filter_map(|route| route.to)
-                .find(|to| to.prefix >= wanted.prefix && contains(*wanted, to.address));
+            let taken = routes.iter().find_map(|route| {
+                let to = route.to?;
+                let inside = to.prefix >= wanted.prefix && contains(*wanted, to.address);
+                // The other way round a longer prefix takes precedence, as it should, but not from another container.
+                let around = contains(to, wanted.address) && of_container(route.index);
+                (inside || around).then_some(to)
+            });
             if let Some(taken) = taken {
                 return Err(StepError::new(
                     "network taken:",
-                    format_args!("the host has a route to {taken} already, inside of {wanted}"),
+                    format_args!("the host has a route to {taken} already, which overlaps {wanted}"),
                 )
                 .cure("name another with AddressPool=, for all containers in /etc/skep/container.d/pool.conf"));
             }

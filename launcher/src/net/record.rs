@@ -18,7 +18,7 @@ use skep_spec::Port;
 use crate::step::{At, StepError};
 use crate::sys::fd::{LockKind, lock, try_lock};
 
-/// Where the files are.
+/// Where the files are. All launchers are in the host's network namespace: the numbers of links mean something in one only.
 const DIRECTORY: &str = "/run/skep/network";
 
 /// The lock over all of them; no container is called so.
@@ -27,8 +27,9 @@ const LOCK: &str = ".lock";
 /// Longest file of interest.
 const LIMIT: u64 = 1 << 20;
 
-/// What one container has.
+/// What one container has. One that an older launcher wrote lacks some of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// Its name.
     pub name: String,

@@ -233,6 +233,15 @@ impl Socket {
         })
     }
 
+    /// A kernel that is a test's.
+    #[cfg(test)]
+    pub(crate) fn of(fd: OwnedFd) -> Socket {
+        Socket {
+            fd,
+            sequence: std::cell::Cell::new(0),
+        }
+    }
+
     /// Of the network namespace `target`. The one thread of this process is there for a moment.
     pub fn open_in(target: BorrowedFd) -> nix::Result<Socket> {
         within(target, Socket::open)?

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use skep_tests::{guest::started, host::Host, wait::wait_until};
+use skep_tests::{
+    guest::{Guest, sh, started},
+    host::Host,
+    wait::wait_until,
+};
 
 use super::{
     lan::{Found, Lan, answered, asking},
@@ -59,6 +63,7 @@ pub(super) fn own(host: &Host) -> Result<()> {
         guest.finish()?;
     }
     in_bridge(host, &lan)?;
+    several(host)?;
     in_zone(host, &lan)
 }
 
@@ -90,6 +95,26 @@ fn in_bridge(host: &Host, lan: &Lan<'_>) -> Result<()> {
         2,
         &["192.0.2.2", "2001:db8:2::2"],
     )?;
+    guest.finish()
+}
+
+/// Of several links the first that leads anywhere is the way out.
+fn several(host: &Host) -> Result<()> {
+    let network =
+        "Network=veth\nLink=nat\nLink=bridge:lanbr,name=lan,address=192.0.2.11/24,mtu=1400\n";
+    let asked = ["198.51.100.2", "192.0.2.2"];
+    let guest = started(host, "net-several", &asking(network, &asked))?;
+    let found = Found::by(&guest)?;
+    found.answered(2, &["198.51.100.1", "192.0.2.11"])?;
+    found.has(&["default via 10.213.0.1 dev host1 ", " lan@", "mtu 1400"])?;
+    ensure!(found.0.matches("default via").count() == 2, "{}", found.0);
+    ensure!(found.addresses("host0").len() == 2 && found.addresses("host1").len() == 2);
+    let ends = host
+        .sh("ls /sys/class/net | grep ^v | sort | tr '\\n' ' '")?
+        .ok()?;
+    for end in ["vb-net-several", "ve-net-several"] {
+        ensure!(ends.contains(&end[..10]), "{ends}");
+    }
     guest.finish()
 }
 
@@ -175,6 +200,12 @@ fn ipvlan(host: &Host, world: &[&str], addresses: &str) -> Result<()> {
     refused(host, &text, &reasons)
 }
 
+fn says(guest: &Guest<'_>, text: &str) -> Result<()> {
+    wait_until(Duration::from_secs(5), text, || {
+        Ok(guest.journal()?.contains(text).then_some(()))
+    })
+}
+
 /// A link of the host goes in and comes back as it was, whatever the guest did to it.
 fn lent(host: &Host, lan: &Lan<'_>) -> Result<()> {
     host.sh("ip link set card0 address 02:00:00:00:00:c0 mtu 1444")?
@@ -215,8 +246,15 @@ fn lent(host: &Host, lan: &Lan<'_>) -> Result<()> {
              name=${at%/address}; ip link set ${name##*/} down; ip link set ${name##*/} name card0; done; ip link set card0 up")?
         .ok()?;
     ensure!(other.ok()?.lines().count() == 1, "it did not come back");
-    wait_until(Duration::from_secs(5), "the message", || {
-        Ok(guest.journal()?.contains("comes back as").then_some(()))
-    })?;
+    says(&guest, "comes back as")?;
+    // Its number is one that root of the container may give to another link.
+    guest.systemctl("start")?;
+    let swap = "n=$(cat /sys/class/net/eth0/ifindex); ip link del eth0; ip link add eth0 index $n type bridge";
+    sh(&guest, swap)?;
+    guest.systemctl("stop")?;
+    says(&guest, "link card0; the container removed it")?;
+    // It is gone for good; the rest is to be as before.
+    host.sh("ip link add card0 type veth peer name card1 netns world")?
+        .ok()?;
     guest.finish()
 }

@@ -11,7 +11,7 @@ const FIRST: &str = include_str!("first.pl");
 /// Where it is on the host.
 const SCRIPT: &str = "/run/net-test/first.pl";
 
-const DOWN: &str = "set +e; exec 2>/dev/null; systemctl stop net-host net-world; systemctl reset-failed net-host net-world; \
+const DOWN: &str = "set +e; exec 2>/dev/null; for unit in net-host net-world; do systemctl stop $unit; systemctl reset-failed $unit; done; \
     for link in wan0 lanbr card0; do ip link del $link; done; ip netns del world; umount /run/netns; rmdir /run/netns; \
     rm -rf /run/net-test; :";
 

@@ -55,6 +55,7 @@ fn come_and_go(host: &Host, lan: &Lan<'_>) -> Result<()> {
     let all: Vec<&str> = first.iter().map(String::as_str).collect();
     let said = lan.ask(&all)?;
     answered(&said, all.len(), &["10.213.0.1", &bridge(host)?])?;
+    names(host, &first)?;
     let stop = format!("{EACH}; do echo skep@net-many-$n; done | xargs systemctl stop");
     let (done, took) = timed(|| host.sh(&stop));
     done?.ok()?;
@@ -74,6 +75,41 @@ fn come_and_go(host: &Host, lan: &Lan<'_>) -> Result<()> {
         again == first,
         "not the same addresses after a boot of the host: {again:?}, before {first:?}"
     );
+    Ok(())
+}
+
+/// The host knows all of them, and so does each of them.
+fn names(host: &Host, addresses: &[String]) -> Result<()> {
+    let listed = host.sh("cat /run/skep/hosts")?.ok()?;
+    let ask = format!(
+        "{EACH}; do getent ahostsv4 net-many-$n.containers | head -n 1; getent ahostsv4 net-many-$n | head -n 1; done"
+    );
+    let inside = host
+        .exec(["skep", "exec", "net-many-33", "--", "sh", "-c", &ask])?
+        .ok()?;
+    let inside: Vec<&str> = inside
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().next())
+        .collect();
+    let v4: Vec<&String> = addresses.iter().filter(|ip| !ip.contains(':')).collect();
+    let twice: Vec<&String> = v4.iter().flat_map(|ip| [*ip, *ip]).collect();
+    // Its own name is its own affair.
+    let own = 2 * 32..2 * 33;
+    ensure!(inside.len() == twice.len(), "{inside:?}");
+    for (number, (got, want)) in inside.iter().zip(&twice).enumerate() {
+        ensure!(
+            own.contains(&number) || got == want,
+            "{number}: {got} and not {want}"
+        );
+    }
+    for (number, ip) in v4.iter().enumerate() {
+        let name = format!("net-many-{}.containers", number + 1);
+        let known = listed.lines().any(|line| {
+            let mut words = line.split_ascii_whitespace();
+            words.next() == Some(ip.as_str()) && words.any(|word| word == name)
+        });
+        ensure!(known, "{ip} is not {name}:\n{listed}");
+    }
     Ok(())
 }
 

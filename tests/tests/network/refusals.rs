@@ -77,6 +77,7 @@ pub(super) fn all(host: &Host) -> Result<()> {
     host.sh("ip link del ve-net-refused; ip link del vz-taken")?
         .ok()?;
     judged?;
+    host.sh("ip link show wan0 | grep -q UP")?.ok()?;
     there.finish()?;
     small_pool(host)?;
     without_ipv6(host)

@@ -59,6 +59,39 @@ fn the_unit_boots_its_container() {
 }
 
 #[test]
+fn a_network_comes_before_its_container_and_is_cleaned_after_it() {
+    let mut wanted = sample::wanted("web", Vec::new());
+    let mut link = Link {
+        kind: LinkKind::Veth,
+        name: "host0".into(),
+        mac: None,
+        mtu: None,
+        addresses: Vec::new(),
+        host_addresses: Vec::new(),
+        gateways: Vec::new(),
+        fence: true,
+    };
+    let after = |wanted: &Wanted| value(&render(wanted, 252), "After").cloned();
+    let cleans = |wanted: &Wanted| match value(&render(wanted, 252), "ExecStopPost") {
+        Some(Value::Exec(commands)) => commands[0].argv == [LAUNCHER, "clean"],
+        _ => false,
+    };
+    assert!(!cleans(&wanted));
+    wanted.spec.net.links = vec![link.clone()];
+    assert_eq!(after(&wanted), Some(list(&["network.target"])));
+    assert!(cleans(&wanted));
+    link.kind = LinkKind::Bridge("br0".into());
+    wanted.spec.net.links.push(link);
+    let both = list(&["network.target", "network-online.target"]);
+    assert_eq!(after(&wanted), Some(both));
+    wanted.spec.net.links.clear();
+    wanted.spec.net.join = Some(Join::Container("db".into()));
+    let both = list(&["network.target", "skep@db.service"]);
+    assert_eq!(after(&wanted), Some(both));
+    assert!(!cleans(&wanted));
+}
+
+#[test]
 fn declared_lists_extend_and_declared_scalars_replace() {
     let declared = vec![
         Property::new("After", list(&["network-online.target", "network.target"])),

@@ -37,7 +37,7 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
         .map(|link| format!("interface-name:{}", link.name))
         .collect();
     let text = format!(
-        "# Written by skep: these links are configured.\n[keyfile]\nunmanaged-devices={}\n",
+        "# Written by skep: these links are configured.\n[keyfile]\nunmanaged-devices+={}\n",
         names.join(";")
     );
     let path = "/run/NetworkManager/conf.d/skep.conf".into();
@@ -120,7 +120,7 @@ mod tests {
             "Name=host0\n",
             "Address=192.0.2.2/30\n",
             "[Route]\nGateway=192.0.2.1\nGatewayOnLink=yes\n",
-            "unmanaged-devices=interface-name:host0\n",
+            "unmanaged-devices+=interface-name:host0\n",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use skep_spec::{Access, ContainerSpec, Link, LinkKind, Network, ResolvConf};
+use skep_spec::{Access, ContainerSpec, Join, Link, LinkKind, Network, ResolvConf};
 
 use super::Adaptation;
 use crate::plan::mounts::MountOp;
@@ -65,12 +65,14 @@ pub(super) fn plan(spec: &ContainerSpec, services: &Services, adaptation: &mut A
                 neighbours(networks, spec, services, adaptation);
             }
             let net = &spec.net;
-            // A link without addresses is configured by the container, name servers included.
+            // A link without addresses is configured by the container, name servers included. A joined container is where
+            // the other is, which most of the time is masqueraded.
             let masqueraded = net
                 .links
                 .iter()
                 .any(|link| matches!(link.kind, LinkKind::Nat(_)));
-            if !asked && (masqueraded || !net.dns.is_empty()) {
+            let beside = matches!(net.join, Some(Join::Container(_)));
+            if !asked && (masqueraded || beside || !net.dns.is_empty()) {
                 let op = MountOp::Resolve(net.dns.clone());
                 over(RESOLV_CONF, op, spec, services, adaptation);
             }
@@ -202,5 +204,64 @@ mod tests {
                 "{network:?} {access:?}"
             );
         }
+    }
+
+    fn link(kind: LinkKind) -> Link {
+        Link {
+            kind,
+            name: "host0".into(),
+            mac: None,
+            mtu: None,
+            addresses: Vec::new(),
+            host_addresses: Vec::new(),
+            gateways: Vec::new(),
+            fence: true,
+        }
+    }
+
+    #[test]
+    fn neighbours_are_listed_where_there_can_be_some() {
+        let resolve = || MountOp::Resolve(Vec::new());
+        let list = |own: &str, network: &str| {
+            MountOp::Neighbours(own.as_bytes().to_vec(), vec![network.into()])
+        };
+        let tree = format!("127.0.0.1 me\n{BEGIN}\n192.0.2.1 other\n{END}\n::1 me\n");
+        for (kind, want) in [
+            (
+                LinkKind::Nat("skep0".into()),
+                vec![list("127.0.0.1 me\n::1 me\n", "skep0"), resolve()],
+            ),
+            (
+                LinkKind::Zone("a".into()),
+                vec![list("127.0.0.1 me\n::1 me\n", "vz-a")],
+            ),
+            (LinkKind::Veth, vec![]),
+        ] {
+            let mut spec = spec();
+            spec.net.links.push(link(kind));
+            let services = Services {
+                names: NAMES.into(),
+                hosts: Some(tree.clone()),
+                ..Services::default()
+            };
+            let mut got = Adaptation::default();
+            plan(&spec, &services, &mut got);
+            assert_eq!(got.mounts, want);
+        }
+        let mut spec = spec();
+        spec.net.links.push(link(LinkKind::Bridge("br0".into())));
+        let services = Services {
+            hosts: Some("x".repeat(LONGEST)),
+            ..Services::default()
+        };
+        let mut got = Adaptation::default();
+        plan(&spec, &services, &mut got);
+        assert!(got.mounts.is_empty() && got.notes[0].contains("too long"));
+        spec.net.links.clear();
+        spec.network = Network::Joined;
+        spec.net.join = Some(Join::Container("web".into()));
+        let mut got = Adaptation::default();
+        plan(&spec, &services, &mut got);
+        assert_eq!(got.mounts, [resolve()]);
     }
 }
