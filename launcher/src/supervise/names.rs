@@ -147,17 +147,20 @@ impl Source {
     fn paths(&self) -> Vec<PathBuf> {
         match self {
             Source::File(path) => vec![path.into()],
-            Source::Servers(servers) if servers.is_empty() => {
-                vec![RESOLV_CONF.into(), RESOLVED.into()]
-            }
+            Source::Servers(servers) if servers.is_empty() => SERVERS.map(PathBuf::from).into(),
             Source::Servers(_) => Vec::new(),
             Source::Neighbours(_, networks) => networks.iter().map(|one| of_network(one)).collect(),
         }
     }
 }
 
-/// What systemd-resolved was told, while resolv.conf names itself.
-const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+/// Where the host's name servers are, the first that has one wins: while resolv.conf names the stub of systemd-resolved, or
+/// the dnsmasq of NetworkManager, what those were told is elsewhere.
+const SERVERS: [&str; 3] = [
+    RESOLV_CONF,
+    "/run/systemd/resolve/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+];
 
 fn of_network(network: &str) -> PathBuf {
     Path::new(NETWORKS).join(network)
@@ -182,18 +185,16 @@ const NO_SERVER: &str = "# The host has no name server that can be reached from 
 fn resolv_conf(servers: &[IpAddr]) -> Vec<u8> {
     let head = "# Written by skep.\n";
     if servers.is_empty() {
-        let own = String::from_utf8_lossy(&read(RESOLV_CONF)).into_owned();
-        let reachable = reachable(&own).or_else(|| {
-            let told = String::from_utf8_lossy(&read(RESOLVED)).into_owned();
-            reachable(&told)
-        });
+        let reachable = SERVERS
+            .iter()
+            .find_map(|path| reachable(&String::from_utf8_lossy(&read(path))));
         return format!("{head}{}", reachable.as_deref().unwrap_or(NO_SERVER)).into_bytes();
     }
     let servers = servers.iter().map(|ip| format!("nameserver {ip}\n"));
     format!("{head}{}", servers.collect::<String>()).into_bytes()
 }
 
-/// A resolv.conf without the servers of the host's own loopback; nothing when it has no others.
+/// A resolv.conf without servers on the host's own loopback or one of its links; nothing when it has no others.
 fn reachable(text: &str) -> Option<String> {
     let server = |line: &str| {
         let mut words = line.split_ascii_whitespace();
@@ -201,7 +202,7 @@ fn reachable(text: &str) -> Option<String> {
     };
     let leads_out = |server: &str| {
         let address = server.parse::<IpAddr>();
-        address.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified())
+        address.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified() && !is_of_one_link(ip))
     };
     let kept: Vec<&str> = text
         .lines()
@@ -211,6 +212,14 @@ fn reachable(text: &str) -> Option<String> {
     kept.iter()
         .any(|line| server(line).is_some())
         .then(|| kept.join("\n") + "\n")
+}
+
+/// Whether the address means something on one link of the host only.
+fn is_of_one_link(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
 }
 
 /// The host's file; nothing when there is none, but `localhost` is always found.
@@ -261,7 +270,7 @@ mod tests {
 
     #[test]
     fn only_servers_that_can_be_reached() {
-        let text = "# x\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\nsearch example.org\n";
+        let text = "# x\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\nnameserver fe80::1\nnameserver fe80::1%eth0\nsearch example.org\n";
         let want = "nameserver 192.0.2.1\nsearch example.org\n";
         assert_eq!(reachable(text).as_deref(), Some(want));
         assert_eq!(reachable("nameserver 127.0.0.53\noptions edns0\n"), None);

@@ -120,7 +120,8 @@ fn soon(guest: &Guest<'_>, name: &str, want: &str) -> Result<()> {
 /// A masqueraded container has the name servers of the host that it can reach, as they are and as they become.
 pub(crate) fn servers(host: &Host) -> Result<()> {
     let judged = internet::with(host, || servers_with(host));
-    host.sh("rm -rf /run/systemd/resolve")?.ok()?;
+    host.sh("rm -rf /run/systemd/resolve /run/NetworkManager")?
+        .ok()?;
     judged
 }
 
@@ -152,6 +153,11 @@ fn servers_with(host: &Host) -> Result<()> {
     .ok()?;
     becomes(&resolved)?;
     prints(&guest, &www, internet::ANSWER)?;
+    // The dnsmasq of NetworkManager: the same.
+    host.sh("rm -r /run/systemd/resolve; mkdir -p /run/NetworkManager; echo 'nameserver 192.0.2.7' >/run/NetworkManager/no-stub-resolv.conf")?
+        .ok()?;
+    becomes("nameserver 192.0.2.7")?;
+    host.sh("rm -r /run/NetworkManager")?.ok()?;
     host.sh("printf 'nameserver 192.0.2.1\\nsearch example.org\\n' >/run/new && mv /run/new /etc/resolv.conf")?
         .ok()?;
     becomes("nameserver 192.0.2.1\nsearch example.org")?;
