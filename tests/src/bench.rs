@@ -34,7 +34,7 @@ pub struct Options {
     /// Print JSON instead of the table; target/bench.json is written in any case
     #[arg(long)]
     pub json: bool,
-    /// Measure these sections only: true fleet debian-12 debian-13 stop apply files
+    /// Measure these sections only: true fleet debian-12 debian-13 stop apply files network
     #[arg(value_name = "SECTION")]
     pub sections: Vec<String>,
 }
@@ -43,7 +43,9 @@ pub struct Options {
 pub fn bench(options: &Options) -> Result<()> {
     for name in &options.sections {
         if !SECTIONS.iter().any(|section| section.name == name) {
-            bail!("no section is named {name}: true fleet debian-12 debian-13 stop apply files");
+            bail!(
+                "no section is named {name}: true fleet debian-12 debian-13 stop apply files network"
+            );
         }
     }
     let package = artifact::package(&artifact::build()?)?;

@@ -8,6 +8,7 @@ mod applying;
 mod fleet;
 mod floor;
 mod guests;
+mod network;
 mod spawn;
 mod unit;
 
@@ -30,6 +31,7 @@ const SECTIONS: &[(&str, Measure)] = &[
     ("stop", guests::stop),
     ("apply", applying::measure),
     ("files", fleet::many_files),
+    ("network", network::measure),
 ];
 
 fn main() -> ExitCode {

@@ -171,6 +171,21 @@ pub const SECTIONS: &[Section] = &[
         title: "systemctl start by the number of files in the tree",
         targets: &[times("skep@, 200,000 files", 1.1, "skep@, 400 files")],
     },
+    Section {
+        name: "network",
+        title: "128 MiB over TCP, from the host to a container",
+        targets: &[times("skep@, veth", 1.1, "systemd-nspawn@, veth")],
+    },
+    Section {
+        name: "latency",
+        title: "2,000 round trips of a byte over TCP, host and container",
+        targets: &[times("skep@, veth", 1.1, "systemd-nspawn@, veth")],
+    },
+    Section {
+        name: "start-net",
+        title: "systemctl start by kind of network",
+        targets: &[times("skep@, veth", 1.0, "systemd-nspawn@, veth")],
+    },
 ];
 
 #[cfg(test)]
