@@ -250,11 +250,20 @@ impl Live {
                 self.fill_bridge(seen.index, name, link)?;
                 return Ok(seen.index);
             }
+            // That of systemd-nspawn's zone of this name, which removes it when it is empty.
+            Ok(seen)
+                if seen.kind == "bridge"
+                    && matches!(link.kind, LinkKind::Zone(_))
+                    && link.host_addresses.is_empty() =>
+            {
+                return Ok(seen.index);
+            }
             Ok(_) => {
-                return Err(StepError::new(
-                    "a link of another program has the name",
-                    name,
-                ));
+                let taken = StepError::new("a link of another program has the name", name);
+                return Err(match link.host_addresses.is_empty() {
+                    true => taken,
+                    false => taken.cure("HostAddress= is for bridges that skep makes"),
+                });
             }
             Err(refused) if refused.errno == Errno::ENODEV => {}
             Err(err) => return Err(err).at("find bridge", name),

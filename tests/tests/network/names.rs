@@ -30,6 +30,34 @@ pub(super) fn of_nspawn(host: &Host) -> Result<()> {
             compared.with_context(|| format!("{name} {network}"))?;
         }
     }
+    zone(host)
+}
+
+/// One zone has containers of both.
+fn zone(host: &Host) -> Result<()> {
+    let before = host.snapshot()?;
+    let nspawn = "systemd-run --quiet --unit=net-peer --property=KillMode=mixed systemd-nspawn --quiet --register=no --keep-unit \
+         --directory=/var/lib/machines/debian-13 --volatile=overlay --machine=net-peer --network-zone=both --as-pid2 sleep 1000
+         for turn in $(seq 100); do [ ! -e /sys/class/net/vb-net-peer ] || break; sleep 0.05; done";
+    host.sh(nspawn)?.ok()?;
+    let text = "[Container]\nRoot=/var/lib/machines/busybox\nInit=/bin/sleep\nParameters=1000\nNetwork=zone:both\n";
+    let guest = started(host, "net-ours", text)?;
+    let members = host
+        .sh("ls /sys/class/net/vz-both/brif | tr '\\n' ' '")?
+        .ok();
+    host.sh("systemctl stop net-peer; systemctl reset-failed net-peer 2>/dev/null; :")?
+        .ok()?;
+    let left = host
+        .sh("ls /sys/class/net/vz-both/brif | tr '\\n' ' '")?
+        .ok()?;
+    guest.systemctl("stop")?;
+    host.sh("ip link del vz-both 2>/dev/null; :")?.ok()?;
+    let members = members?;
+    ensure!(members.trim() == "vb-net-ours vb-net-peer", "{members}");
+    ensure!(left.trim() == "vb-net-ours", "{left}");
+    drop(guest);
+    let changes = before.changes(&host.snapshot()?);
+    ensure!(changes.is_empty(), "{changes:?}");
     Ok(())
 }
 

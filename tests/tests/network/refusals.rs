@@ -42,8 +42,8 @@ const REASONS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "Network=zone:taken",
-        &["a link of another program has the name vz-taken"],
+        "Network=zone:taken,host-address=10.7.7.1/24",
+        &["a link of another program has the name vz-taken; HostAddress= is for"],
     ),
     (
         "Network=veth\nAddress=198.51.100.9/25\nHostAddress=198.51.100.1/24",
