@@ -32,9 +32,9 @@ const REFUSED: [&str; 6] = [
 /// As the launcher's filter has them.
 const FAMILIES: [&str; 5] = ["AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6", "AF_PACKET"];
 
-/// What the launcher does with each is in its modules: ids and owners, mounts and nodes, namespaces and links, ports, limits,
-/// a look into its own guest's namespaces.
-const LAUNCHER: [&str; 17] = [
+/// What the launcher does with each is in its modules: ids and owners, mounts and nodes, namespaces and links, limits, a look
+/// into its own guest's namespaces.
+const LAUNCHER: [&str; 16] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",
@@ -45,7 +45,6 @@ const LAUNCHER: [&str; 17] = [
     "SETUID",
     "SETPCAP",
     "NET_ADMIN",
-    "NET_BIND_SERVICE",
     "SYS_CHROOT",
     "SYS_PTRACE",
     "SYS_ADMIN",
@@ -112,9 +111,11 @@ fn bounding_set(spec: &ContainerSpec) -> u64 {
             || spec.confinement.nesting && KEPT_NESTING.contains(&name)
             || spec.privileges.kept.iter().any(|kept| kept == name)
     };
+    // The launcher keeps programs of the host from taking the container's ports.
+    let reserves = |name: &str| !spec.net.ports.is_empty() && name == "NET_BIND_SERVICE";
     let names = CAPABILITIES.iter().enumerate();
     names
-        .filter(|(_, name)| LAUNCHER.contains(name) || !own && in_guest(name))
+        .filter(|(_, name)| LAUNCHER.contains(name) || reserves(name) || !own && in_guest(name))
         .fold(0, |set, (number, _)| set | 1 << number)
 }
 
@@ -167,6 +168,7 @@ mod tests {
         let mut spec = sample::wanted("web", Vec::new()).spec;
         spec.privileges.kept = vec!["SYSLOG".into()];
         assert!(!has(&spec, "SYSLOG") && !has(&spec, "SYS_BOOT") && has(&spec, "SYS_ADMIN"));
+        assert!(!has(&spec, "NET_BIND_SERVICE"));
         spec.users = Users::Host;
         assert!(has(&spec, "SYSLOG") && has(&spec, "SYS_BOOT"));
         assert!(!has(&spec, "SYS_MODULE"));
