@@ -27,6 +27,7 @@ systemd-run --quiet --collect --unit=beyond ip netns exec beyond python3 /run/be
 const DOWN: &str = "
 systemctl stop beyond
 ip netns delete beyond
+umount /run/netns 2>/dev/null && rmdir /run/netns
 ip link delete wan0 2>/dev/null || true
 rm -f /run/beyond.py /etc/resolv.conf
 [ ! -e /run/resolv.kept ] || mv /run/resolv.kept /etc/resolv.conf
