@@ -81,6 +81,13 @@ fn statuses(host: &Host) -> Result<()> {
             host,
             "for c in /etc/hosts /etc /none none /etc/hosts/none ''; do skep exec enter-status -- \"$c\" 2>/dev/null; echo $?; done",
             "126\n126\n127\n127\n127\n127",
+        )?;
+        // Many at once: whichever process inside is the faster one.
+        host_prints(
+            host,
+            "for round in 1 2 3; do for n in $(seq 40); do (skep exec enter-status -- /etc/hosts 2>/dev/null; echo $?) & done; wait; \
+             done | sort | uniq -c | tr -s ' '",
+            "120 126",
         )
     })
 }

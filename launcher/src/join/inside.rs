@@ -1,5 +1,6 @@
 //! The processes that go in. Both report errors over the barrier socket and never return.
 
+use std::io::{PipeReader, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -42,6 +43,11 @@ pub(super) fn join(
         cgroup,
         limits,
     } = target;
+    // Both send to the caller, which must hear of the command before it hears from the command.
+    let (told, telling) = match std::io::pipe().at("create", "a pipe") {
+        Ok(pipe) => pipe,
+        Err(err) => give_up(&channel, err),
+    };
     let result = || -> Result<Side, StepError> {
         // A directory of the host must not be within reach of a guest without a user namespace for one moment: `..` from
         // there leads anywhere.
@@ -55,6 +61,8 @@ pub(super) fn join(
     match result() {
         Err(err) => give_up(&channel, err),
         Ok(Side::Child) => {
+            drop(telling);
+            wait_for_end(told);
             let error = match become_command(&limits, request, &channel, streams) {
                 Ok(never) => match never {},
                 Err(error) => error,
@@ -73,6 +81,12 @@ pub(super) fn join(
             }
         }
     }
+}
+
+/// Waits until the other end is closed.
+fn wait_for_end(mut pipe: PipeReader) {
+    // Nothing is ever written; an error is an end, too.
+    let _ = pipe.read(&mut [0]);
 }
 
 fn become_command(
