@@ -236,19 +236,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn link(kind: LinkKind) -> Link {
-        Link {
-            kind,
-            name: "host0".into(),
-            mac: None,
-            mtu: None,
-            addresses: Vec::new(),
-            host_addresses: Vec::new(),
-            gateways: Vec::new(),
-            fence: true,
-        }
-    }
-
     fn assigned(
         pool: &Pool,
         kind: &LinkKind,
@@ -257,7 +244,7 @@ mod tests {
     ) -> (BTreeMap<String, Link>, usize) {
         let mut links: BTreeMap<String, Link> = names
             .iter()
-            .map(|name| (name.clone(), link(kind.clone())))
+            .map(|name| (name.clone(), Link::of(kind.clone())))
             .collect();
         let wanting = links.iter_mut().map(|(name, link)| Wanting {
             name,

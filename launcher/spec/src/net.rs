@@ -52,6 +52,23 @@ pub struct Link {
     pub fence: bool,
 }
 
+impl Link {
+    /// One that nothing else is declared of.
+    #[must_use]
+    pub fn of(kind: LinkKind) -> Link {
+        Link {
+            kind,
+            name: "host0".to_owned(),
+            mac: None,
+            mtu: None,
+            addresses: Vec::new(),
+            host_addresses: Vec::new(),
+            gateways: Vec::new(),
+            fence: true,
+        }
+    }
+}
+
 /// Where a link leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -274,23 +274,10 @@ impl fmt::Display for NetPlan {
 mod tests {
     use super::*;
 
-    fn link(kind: LinkKind) -> Link {
-        Link {
-            kind,
-            name: "host0".into(),
-            mac: None,
-            mtu: None,
-            addresses: Vec::new(),
-            host_addresses: Vec::new(),
-            gateways: Vec::new(),
-            fence: true,
-        }
-    }
-
     #[test]
     fn names_fit_and_differ() {
         let name = |container: &str, number| {
-            let plan = plan_link(container, 1, number, &link(LinkKind::Veth));
+            let plan = plan_link(container, 1, number, &Link::of(LinkKind::Veth));
             plan.host.map(|end| (end.name, end.full)).unwrap()
         };
         assert_eq!(name("web", 0), ("ve-web".into(), None));
@@ -324,13 +311,13 @@ mod tests {
         };
         let mut spec = crate::plan::tests_support::spec();
         spec.network = Network::Private;
-        let mut one = link(LinkKind::Veth);
+        let mut one = Link::of(LinkKind::Veth);
         one.addresses = vec![subnet("10.0.0.2"), subnet("fd00::2")];
         one.host_addresses = vec![subnet("10.0.0.1"), subnet("fd00::1")];
         one.gateways = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
         spec.net.links = vec![
             one,
-            link(LinkKind::Macvlan("eth0".into(), Default::default())),
+            Link::of(LinkKind::Macvlan("eth0".into(), Default::default())),
         ];
         spec.net.links[1].addresses = vec![subnet("fd00::3")];
         let mut host = HostFacts {
@@ -350,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_plan_can_be_read() {
-        let mut one = link(LinkKind::Nat("skep0".into()));
+        let mut one = Link::of(LinkKind::Nat("skep0".into()));
         one.addresses = vec![Subnet {
             address: [10, 213, 0, 5].into(),
             prefix: 17,

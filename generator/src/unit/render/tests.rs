@@ -61,16 +61,7 @@ fn the_unit_boots_its_container() {
 #[test]
 fn a_network_comes_before_its_container_and_is_cleaned_after_it() {
     let mut wanted = sample::wanted("web", Vec::new());
-    let mut link = Link {
-        kind: LinkKind::Veth,
-        name: "host0".into(),
-        mac: None,
-        mtu: None,
-        addresses: Vec::new(),
-        host_addresses: Vec::new(),
-        gateways: Vec::new(),
-        fence: true,
-    };
+    let mut link = Link::of(LinkKind::Veth);
     let after = |wanted: &Wanted| value(&render(wanted, 252), "After").cloned();
     let cleans = |wanted: &Wanted| match value(&render(wanted, 252), "ExecStopPost") {
         Some(Value::Exec(commands)) => commands[0].argv == [LAUNCHER, "clean"],

@@ -85,17 +85,12 @@ mod tests {
     fn managers_are_told() {
         let mut spec = spec();
         spec.net.links.push(Link {
-            kind: LinkKind::Veth,
-            name: "host0".into(),
-            mac: None,
-            mtu: None,
             addresses: vec![Subnet {
                 address: [192, 0, 2, 2].into(),
                 prefix: 30,
             }],
-            host_addresses: Vec::new(),
             gateways: vec![[192, 0, 2, 1].into()],
-            fence: true,
+            ..Link::of(LinkKind::Veth)
         });
         let mut got = Adaptation::default();
         let services = Services {

@@ -206,19 +206,6 @@ mod tests {
         }
     }
 
-    fn link(kind: LinkKind) -> Link {
-        Link {
-            kind,
-            name: "host0".into(),
-            mac: None,
-            mtu: None,
-            addresses: Vec::new(),
-            host_addresses: Vec::new(),
-            gateways: Vec::new(),
-            fence: true,
-        }
-    }
-
     #[test]
     fn neighbours_are_listed_where_there_can_be_some() {
         let resolve = || MountOp::Resolve(Vec::new());
@@ -238,7 +225,7 @@ mod tests {
             (LinkKind::Veth, vec![]),
         ] {
             let mut spec = spec();
-            spec.net.links.push(link(kind));
+            spec.net.links.push(Link::of(kind));
             let services = Services {
                 names: NAMES.into(),
                 hosts: Some(tree.clone()),
@@ -249,7 +236,9 @@ mod tests {
             assert_eq!(got.mounts, want);
         }
         let mut spec = spec();
-        spec.net.links.push(link(LinkKind::Bridge("br0".into())));
+        spec.net
+            .links
+            .push(Link::of(LinkKind::Bridge("br0".into())));
         let services = Services {
             hosts: Some("x".repeat(LONGEST)),
             ..Services::default()
