@@ -9,6 +9,7 @@
 pub mod attach;
 pub mod cgroup;
 pub mod cli;
+pub mod document;
 pub mod exec;
 pub mod handed;
 pub mod host;

@@ -6,7 +6,6 @@ pub mod addresses;
 pub mod ask;
 pub mod console;
 pub mod describe;
-pub mod document;
 pub mod ends;
 pub mod extend;
 pub mod hearing;

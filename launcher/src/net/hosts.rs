@@ -8,14 +8,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use nix::unistd::gethostname;
 
 use super::record::Record;
+use crate::document::replace;
 use crate::log;
 use crate::plan::adapt::names::{BEGIN, END, HOSTS, NETWORKS};
 use crate::register::machine_name;
@@ -95,11 +96,7 @@ fn write(path: &Path, text: &str) -> Result<(), StepError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // No link of a network has such a name.
     let temporary = Path::new("/run/skep").join(format!(".{name}.new"));
-    let mut file = File::create(&temporary).at("write", temporary.display())?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(0o644)))
-        .at("write", temporary.display())?;
-    fs::rename(&temporary, path).at("write", path.display())
+    replace(path, &temporary, text.as_bytes(), 0o644)
 }
 
 /// Puts the lines between the two that are there for them.

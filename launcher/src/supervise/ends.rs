@@ -11,10 +11,10 @@ use std::path::PathBuf;
 
 use skep_spec::{ENDS_DIR, End, Ended, Ends, VERSION};
 
+use crate::document::{now, replace_state};
 use crate::log::printable;
 use crate::step::{At, StepError};
 use crate::supervise::Ending;
-use crate::supervise::document::{now, replace};
 use crate::supervise::state::Outcome;
 
 /// Longest file that is read.
@@ -93,7 +93,7 @@ impl Memory {
         }
         // No name of a container starts with a dot.
         let temporary = path.with_file_name(format!(".{}.new", self.ends.name));
-        replace(&path, &temporary, &self.ends)
+        replace_state(&path, &temporary, &self.ends)
     }
 }
 

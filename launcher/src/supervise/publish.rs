@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use skep_spec::{State, VERSION};
 
+use crate::document::{now, replace_state};
 use crate::load::state_dir;
 use crate::plan::LaunchPlan;
 use crate::step::{At, StepError};
-use crate::supervise::document::{now, replace};
 
 /// Link to the sockets that the container exports.
 const EXPORT: &str = "unix-export";
@@ -84,7 +84,7 @@ impl Publisher {
         );
         // systemd has made the directory; outside a unit there is none yet.
         fs::create_dir_all(&self.directory).at("create", self.directory.display())?;
-        replace(&path, &temporary, &self.state)
+        replace_state(&path, &temporary, &self.state)
     }
 
     /// Lets the host reach the sockets that the container exports, through this process: nothing is mounted on the host,
