@@ -8,7 +8,7 @@ mod table;
 
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use self::table::ATTACKS;
 use crate::{parity, results};
@@ -76,12 +76,7 @@ pub fn unit_filter() -> String {
 pub fn conclude(trials: &Path, units: Option<bool>) -> Result<()> {
     let text = results::read(trials, "")?;
     let (table, open) = table(&text, units);
-    print!("{table}");
-    if open.is_empty() {
-        Ok(())
-    } else {
-        bail!("not shown: {}", open.join(" "))
-    }
+    results::print(&table, &open)
 }
 
 /// The table, and the classes of which some test has failed or did not run. `units`: whether all unit tests have passed.

@@ -190,12 +190,7 @@ pub fn end(trials: &Path) {
 pub fn conclude(trials: &Path) -> Result<()> {
     let text = results::read(trials, SUFFIX)?;
     let (table, open) = table(&text);
-    print!("{table}");
-    if open.is_empty() {
-        Ok(())
-    } else {
-        bail!("not shown: {}", open.join(" "))
-    }
+    results::print(&table, &open)
 }
 
 /// Facts of one check on one host, by what they say: one that was tried again counts by its last try.

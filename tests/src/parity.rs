@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::{host::Os, results};
 
@@ -147,12 +147,7 @@ pub fn begin(path: &Path) -> Result<()> {
 pub fn conclude(path: &Path) -> Result<()> {
     let text = results::read(path, "")?;
     let (table, open) = table(&text);
-    print!("{table}");
-    if open.is_empty() {
-        Ok(())
-    } else {
-        bail!("not shown: {}", open.join(" "))
-    }
+    results::print(&table, &open)
 }
 
 /// Whether each trial passed, by host. One that was tried again counts by its last try.

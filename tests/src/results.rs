@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Environment variable with the file of the trials' results.
 pub const RESULTS: &str = "SKEP_TEST_RESULTS";
@@ -41,6 +41,16 @@ pub(crate) fn begin(trials: &Path, suffix: &str) -> Result<()> {
 pub(crate) fn read(trials: &Path, suffix: &str) -> Result<String> {
     let path = beside(trials, suffix);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Prints a table; an error that names what it leaves open.
+pub(crate) fn print(table: &str, open: &[&str]) -> Result<()> {
+    print!("{table}");
+    if open.is_empty() {
+        Ok(())
+    } else {
+        bail!("not shown: {}", open.join(" "))
+    }
 }
 
 /// The file of the results of trials, or another one of the same run.

@@ -29,6 +29,15 @@ pub fn main(trials: Vec<Trial>) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
+/// A test on one host.
+pub type Test = fn(&Host) -> Result<()>;
+
+/// These tests on every system that is supported.
+pub fn everywhere(tests: &[(&str, Test)]) -> Vec<Trial> {
+    let on_each = |(name, test): &(&str, Test)| on_each(&Os::DEBIAN, name, *test);
+    tests.iter().flat_map(on_each).collect()
+}
+
 /// The same test on each of the shared hosts, named `OS::NAME`. Tests of one host never run at the same time.
 pub fn on_each<F>(systems: &[Os], name: &str, test: F) -> Vec<Trial>
 where

@@ -13,12 +13,9 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{prints, sh, started},
-    host::{Host, Os},
-    trial,
+    host::Host,
+    trial::{self, Test},
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
@@ -48,10 +45,7 @@ fn main() -> ExitCode {
         ("g7_names_over_links", names::links),
         ("g32_localhost", names::localhost),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 /// Runs `work` with a copy of a tree, named `name`.

@@ -14,14 +14,7 @@ mod trees;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
-use skep_tests::{
-    host::{Host, Os},
-    trial,
-};
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
+use skep_tests::trial::{self, Test};
 
 const BUSYBOX: &str = "[Container]\nRoot=/var/lib/machines/busybox\nEphemeral=yes\n";
 
@@ -44,33 +37,5 @@ fn main() -> ExitCode {
         ("machine_names_clash", entering::machine_names_clash),
         ("exhaustion", exhaustion::bounded),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
-}
-
-/// Fails unless the script, run on the host by bash, prints exactly `want`.
-fn host_prints(host: &Host, script: &str, want: &str) -> Result<()> {
-    let done = host.exec(["timeout", "60", "bash", "-c", script])?;
-    let said = done.stdout().replace('\r', "");
-    ensure!(
-        said == want,
-        "{script}\nprints {said:?}, not {want:?}\n{}",
-        done.stderr()
-    );
-    Ok(())
-}
-
-/// Does `work` between two scripts on the host; the second always runs.
-fn between(
-    host: &Host,
-    before: &str,
-    after: &str,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let judged = host.sh(before)?.ok().and_then(|_| work());
-    let cleaned = host.sh(after)?.ok();
-    judged?;
-    cleaned.map(drop)
+    trial::main(trial::everywhere(tests))
 }

@@ -13,13 +13,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use skep_tests::{
-    host::{Host, Os},
+    host::Host,
     terminal::Terminal,
-    trial,
+    trial::{self, Test},
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 /// Three times `^]`.
 const DETACH: &str = "\x1d\x1d\x1d";
@@ -38,10 +35,7 @@ fn main() -> ExitCode {
         ("console_outlives_journal", journal::stopped),
         ("console_escapes", escapes::everywhere),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 /// A terminal that says at the end whether its settings are what they were.

@@ -8,12 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::Guest,
-    host::{Host, Os},
-    trial,
+    host::Host,
+    trial::{self, Test},
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 const BUSYBOX: &str = "[Container]\nRoot=/var/lib/machines/busybox\nEphemeral=yes\n";
 
@@ -27,10 +24,7 @@ fn main() -> ExitCode {
         ("hostile_guest", attack::hostile_guest),
         ("own_program", attack::own_program),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 /// Runs the container while `work` runs scripts on the host that enter it.
@@ -46,46 +40,25 @@ fn with_guest(
     guest.finish()
 }
 
-/// Fails unless the script, run on the host by bash, prints exactly `want`.
-fn host_prints(host: &Host, script: &str, want: &str) -> Result<()> {
-    let got = host.exec(["timeout", "60", "bash", "-c", script])?;
-    let text = got.stdout().replace('\r', "");
-    ensure!(
-        text == want,
-        "{script}\nprints {text:?}, not {want:?}\n{}",
-        got.stderr()
-    );
-    Ok(())
-}
-
 fn statuses(host: &Host) -> Result<()> {
-    host_prints(
-        host,
+    host.prints(
         "skep exec enter-status -- true; echo $?; skep exec no-such-one -- true; echo $?",
         "125\n125",
     )?;
     with_guest(host, "enter-status", BUSYBOX, |_| {
-        host_prints(
-            host,
-            "for n in $(seq 0 255); do skep exec enter-status -- sh -c \"exit $n\"; s=$?; [ $s = $n ] || echo $n: $s; done; echo all",
+        host.prints("for n in $(seq 0 255); do skep exec enter-status -- sh -c \"exit $n\"; s=$?; [ $s = $n ] || echo $n: $s; done; echo all",
             "all",
         )?;
         // Without those that are ignored, stop or continue, and SIGQUIT, which this shell ignores.
-        host_prints(
-            host,
-            "for n in 1 2 $(seq 4 16) 24 25 26 27 29 30 31 $(seq 34 64); do skep exec enter-status -- sh -c \"kill -$n \\$\\$; sleep 9\"; \
+        host.prints("for n in 1 2 $(seq 4 16) 24 25 26 27 29 30 31 $(seq 34 64); do skep exec enter-status -- sh -c \"kill -$n \\$\\$; sleep 9\"; \
              s=$?; [ $s = $((128 + n)) ] || echo $n: $s; done; echo all",
             "all",
         )?;
-        host_prints(
-            host,
-            "for c in /etc/hosts /etc /none none /etc/hosts/none ''; do skep exec enter-status -- \"$c\" 2>/dev/null; echo $?; done",
+        host.prints("for c in /etc/hosts /etc /none none /etc/hosts/none ''; do skep exec enter-status -- \"$c\" 2>/dev/null; echo $?; done",
             "126\n126\n127\n127\n127\n127",
         )?;
         // Many at once: whichever process inside is the faster one.
-        host_prints(
-            host,
-            "for round in 1 2 3; do for n in $(seq 40); do (skep exec enter-status -- /etc/hosts 2>/dev/null; echo $?) & done; wait; \
+        host.prints("for round in 1 2 3; do for n in $(seq 40); do (skep exec enter-status -- /etc/hosts 2>/dev/null; echo $?) & done; wait; \
              done | sort | uniq -c | tr -s ' '",
             "120 126",
         )
@@ -108,7 +81,7 @@ fn streams_of(host: &Host) -> Result<()> {
          [ \"$({enter} sh -c 'cat >&2' </run/enter-in 2>&1 >/dev/null | sha256sum)\" = \"$sum\" ] && echo error; \
          [ \"$({enter} sha256sum </run/enter-in)\" = \"$sum\" ] && echo in"
     );
-    host_prints(host, &same, "file\npipe\nerror\nin")?;
+    host.prints(&same, "file\npipe\nerror\nin")?;
     for (script, want) in [
         // Closed, empty and early-closed streams.
         (format!("{enter} cat <&-; echo $?"), "0"),
@@ -165,13 +138,9 @@ fn streams_of(host: &Host) -> Result<()> {
         ),
     ] {
         let script = script.replace("sleep 20 | timeout", "(sleep 2) | timeout");
-        host_prints(host, &script, want)?;
+        host.prints(&script, want)?;
     }
-    host_prints(
-        host,
-        &format!("{enter} killall sleep yes 2>/dev/null; echo"),
-        "",
-    )
+    host.prints(&format!("{enter} killall sleep yes 2>/dev/null; echo"), "")
 }
 
 fn terminal(host: &Host) -> Result<()> {
@@ -185,38 +154,32 @@ fn terminal(host: &Host) -> Result<()> {
 fn terminal_of(host: &Host, name: &str) -> Result<()> {
     let enter = format!("skep exec {name} --");
     let script = |inner: &str| format!("script -qec {} /dev/null < <(sleep 1)", quoted(inner));
-    host_prints(
-        host,
+    host.prints(
         &format!(
             "{} | tr -d '\\r' | sed 's/[0-9]*$/N/'",
             script(&format!("{enter} tty"))
         ),
         "/dev/pts/N",
     )?;
-    host_prints(
-        host,
+    host.prints(
         &script(&format!("stty rows 33 cols 77; {enter} stty size")),
         "33 77",
     )?;
     // Its own session and controlling terminal, and the caller's settings afterwards. At the end of its input an older
     // script(1) types a NUL, which the terminal echoes.
-    host_prints(
-        host,
-        &script(&format!("{enter} sh -c 'echo x >/dev/tty'; stty -a >/tmp/a; {enter} true; stty -a >/tmp/b; {enter} /none; stty -a | diff /tmp/a - && diff /tmp/a /tmp/b && echo restored"))
+    host.prints(&script(&format!("{enter} sh -c 'echo x >/dev/tty'; stty -a >/tmp/a; {enter} true; stty -a >/tmp/b; {enter} /none; stty -a | diff /tmp/a - && diff /tmp/a /tmp/b && echo restored"))
             .replace("/dev/null < <(sleep 1)", "/dev/null </dev/null 2>&1 | sed 's/^^@//' | grep -v /none"),
         "x\nrestored",
     )?;
     let trap = quoted("trap \"echo INT; exit 7\" INT; echo ready; while :; do sleep 0.1; done");
     let inner = quoted(&format!("{enter} sh -c {trap}; echo status $?"));
-    host_prints(
-        host,
-        &format!(
+    host.prints(&format!(
             "(sleep 1; printf '\\003'; sleep 1) | script -qec {inner} /dev/null | grep -v '^ready' | sed 's/^^C//'"
         ),
         "INT\nstatus 7",
     )?;
     // Only one of the two is a terminal: pipes.
-    host_prints(host, &script(&format!("{enter} tty | cat")), "not a tty")
+    host.prints(&script(&format!("{enter} tty | cat")), "not a tty")
 }
 
 /// Where the command lands: the same place as the init, whatever the container shares with the host.
@@ -269,16 +232,13 @@ fn options(host: &Host) -> Result<()> {
             ("--user 65536 -- id 2>/dev/null; echo $?", "2"),
             ("-- sh -c 'echo $#' sh a 'b c' -- -x", "4"),
         ] {
-            host_prints(host, &format!("{enter} {script}"), want)?;
+            host.prints(&format!("{enter} {script}"), want)?;
         }
-        host_prints(
-            host,
+        host.prints(
             "printf 'pwd; echo $0; exit 5\\n' | skep shell enter-options; echo $?",
             "/root\n-sh\n5",
         )?;
-        host_prints(
-            host,
-            "script -qec 'skep shell enter-options' /dev/null <<<'stty size >/dev/null && echo t$((40 + 2))y; exit' | grep -o '^t42y'; skep shell none; echo $?",
+        host.prints("script -qec 'skep shell enter-options' /dev/null <<<'stty size >/dev/null && echo t$((40 + 2))y; exit' | grep -o '^t42y'; skep shell none; echo $?",
             "t42y\n125",
         )
     })

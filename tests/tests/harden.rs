@@ -13,15 +13,12 @@ use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::{Guest, prints, sh, started},
     host::{Host, Os},
-    trial,
+    trial::{self, Test},
     wait::wait_until,
 };
 
 /// Exposure of a unit, by systemd's own measure, that must not be exceeded: what 252, 257 and 262 say alike.
 const EXPOSURE: f64 = 7.3;
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
@@ -34,10 +31,7 @@ fn main() -> ExitCode {
         ("user_namespaces", user_namespaces),
         ("key_system_call_architectures", architectures),
     ];
-    let mut trials: Vec<_> = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test))
-        .collect();
+    let mut trials: Vec<_> = trial::everywhere(tests);
     for (name, test) in [
         ("nesting_podman", nesting::podman as Test),
         ("nesting_nspawn", nesting::nspawn),

@@ -15,15 +15,10 @@ mod quiet;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use skep_tests::{
     guest::{prints, sh, started},
-    host::{Host, Os},
-    trial,
+    trial::{self, Test},
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
@@ -53,21 +48,5 @@ fn main() -> ExitCode {
             quiet::warnings(host, "debian-sid")
         }),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
-}
-
-/// Does `work` between two scripts on the host; the second always runs.
-fn between(
-    host: &Host,
-    before: &str,
-    after: &str,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let judged = host.sh(before)?.ok().and_then(|_| work());
-    let cleaned = host.sh(after)?.ok();
-    judged?;
-    cleaned.map(drop)
+    trial::main(trial::everywhere(tests))
 }

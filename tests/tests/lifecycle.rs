@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::Guest,
     host::{Host, Os},
-    trial,
+    trial::{self, Test},
     wait::wait_until,
 };
 
@@ -27,8 +27,6 @@ const BUSYBOX: &str = "[Container]\nRoot=/var/lib/machines/busybox\n";
 
 /// Edits are seen, applied and looked at once more in less.
 const SEEN: Duration = Duration::from_secs(15);
-
-type Test = fn(&Host) -> Result<()>;
 
 const TESTS: &[(&str, Test)] = &[
     ("edits_apply_by_themselves", edit::by_itself),

@@ -15,7 +15,7 @@ use anyhow::{Result, ensure};
 use skep_tests::{
     guest::Guest,
     host::{Host, Os},
-    trial,
+    trial::{self, Test},
     wait::wait_until,
 };
 
@@ -23,9 +23,6 @@ const DEBIAN: &str = "[Container]\nRoot=/var/lib/machines/debian-13\n";
 
 /// What machined does, it has done after this time.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
@@ -38,10 +35,7 @@ fn main() -> ExitCode {
         ("hung_machined", keeps::patience),
         ("without_machined", without),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 fn started<'a>(host: &'a Host, name: &str, text: &str) -> Result<Guest<'a>> {

@@ -14,11 +14,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     host::{Done, Host, Os},
-    trial,
+    trial::{self, Test},
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 /// Where the trials keep what they need, on a file system with ID-mapped mounts.
 const WORK: &str = "/var/lib/machines/.manage";

@@ -20,13 +20,10 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::Guest,
-    host::{Host, Os},
-    trial,
+    host::Host,
+    trial::{self, Test},
     wait::wait_until,
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
@@ -38,10 +35,7 @@ fn main() -> ExitCode {
         ("net_killed", killed::sweep),
         ("net_refusals", refusals::all),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 /// Fails unless a container of this declaration does not start, with these words in its journal.

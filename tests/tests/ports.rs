@@ -15,14 +15,7 @@ mod removal;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use skep_tests::{
-    host::{Host, Os},
-    trial,
-};
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
+use skep_tests::trial::{self, Test};
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
@@ -35,8 +28,5 @@ fn main() -> ExitCode {
         ("rules_go_with_the_killed", removal::killed),
         ("rules_without_nft", removal::without),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }

@@ -17,13 +17,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{Guest, prints, sh, started},
-    host::{Host, Os},
-    trial,
+    host::Host,
+    trial::{self, Test},
     wait::wait_until,
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 /// Everything of these tests on a host: on a real file system, as trees are.
 const PLACE: &str = "/var/lib/machines/.roots";
@@ -62,10 +59,7 @@ fn main() -> ExitCode {
         ("template_is_copied_once", template::once),
         ("template_interrupted", template::interrupted),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 /// A start that must fail, with these words in its status.

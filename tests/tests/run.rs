@@ -14,13 +14,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
-    host::{Done, Host, Os},
-    trial,
+    host::{Done, Host},
+    trial::{self, Test},
     wait::wait_until,
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 /// What every script has: `$R` runs with busybox as userland, and so does `r`, which is a function and has no process
 /// of its own to signal.
@@ -44,10 +41,7 @@ fn main() -> ExitCode {
         ("g25_status_survives_restarts", ends::restarts),
         ("g25_no_block", ends::no_block),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 /// Runs a script on the host by bash, with [`PRELUDE`].

@@ -14,13 +14,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     host::{Host, Os},
-    trial,
+    trial::{self, Test},
     wait::wait_until,
 };
 use std::time::Duration;
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[

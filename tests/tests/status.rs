@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use skep_tests::{
     guest::{Guest, started},
-    host::{Host, Os},
-    trial,
+    host::Host,
+    trial::{self, Test},
     wait::{timed, wait_until},
 };
 
@@ -20,9 +20,6 @@ const BUSYBOX: &str = "[Container]\nRoot=/var/lib/machines/busybox\nReadOnly=yes
 /// Addresses show after a second.
 const SEEN: Duration = Duration::from_secs(10);
 
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
-
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
         ("a_life", life),
@@ -30,10 +27,7 @@ fn main() -> ExitCode {
         ("many", many),
         ("many_addresses", flood::bounded),
     ];
-    let trials = tests
-        .iter()
-        .flat_map(|(name, test)| trial::on_each(&Os::DEBIAN, name, *test));
-    trial::main(trials.collect())
+    trial::main(trial::everywhere(tests))
 }
 
 fn json(host: &Host, name: &str) -> Result<Value> {

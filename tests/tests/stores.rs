@@ -19,12 +19,9 @@ use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::Guest,
     host::{Host, Os},
-    trial,
+    trial::{self, Test},
     wait::wait_until,
 };
-
-/// A test on one host.
-type Test = fn(&Host) -> Result<()>;
 
 fn main() -> ExitCode {
     let everywhere: &[(&str, Test)] = &[

@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Host;
 use crate::command::{code, output, shown};
@@ -79,6 +79,31 @@ impl Host {
     /// Runs a shell script inside.
     pub fn sh(&self, script: &str) -> Result<Done> {
         self.exec(["/bin/sh", "-euc", script])
+    }
+
+    /// Fails unless a script, run by bash, prints exactly `want`.
+    pub fn prints(&self, script: &str, want: &str) -> Result<()> {
+        let done = self.exec(["timeout", "60", "bash", "-c", script])?;
+        let said = done.stdout().replace('\r', "");
+        ensure!(
+            said == want,
+            "{script}\nprints {said:?}, not {want:?}\n{}",
+            done.stderr()
+        );
+        Ok(())
+    }
+
+    /// Does `work` between two scripts; the second always runs.
+    pub fn between(
+        &self,
+        before: &str,
+        after: &str,
+        work: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let judged = self.sh(before)?.ok().and_then(|_| work());
+        let cleaned = self.sh(after)?.ok();
+        judged?;
+        cleaned.map(drop)
     }
 
     /// Writes a file inside, with the directories above it.

@@ -9,7 +9,7 @@ use skep_tests::{
     wait::wait_until,
 };
 
-use super::{BUSYBOX, DEBIAN, between, host_prints};
+use super::{BUSYBOX, DEBIAN};
 
 /// A caller with open files, a directory, groups, capabilities and variables that nobody inside is to get.
 const CALLER: &str = "mkdir -p /run/att; cd /run/att; exec 7</root 8</etc/shadow 9</run; \
@@ -30,8 +30,7 @@ pub(super) fn callers_belongings(host: &Host) -> Result<()> {
         ensure!(control.contains(part), "no control, {part}: {control}");
     }
     ensure!(!control.contains("CapAmb:0000000000000000"), "{control}");
-    host_prints(
-        host,
+    host.prints(
         &format!("{CALLER} skep exec att-caller -- sh -c '{BELONGINGS}'"),
         &format!("/\n0\n{nothing}\nend"),
     )?;
@@ -43,9 +42,7 @@ pub(super) fn callers_belongings(host: &Host) -> Result<()> {
     )?;
     // A descriptor that is still open when the directory is entered would lead out.
     let ways = "/proc/self/fd/$n /proc/self/fd/$n/../.. /proc/1/fd/$n /proc/self/task/1/fd/$n";
-    host_prints(
-        host,
-        &format!(
+    host.prints(&format!(
             "exec 7</ 8</root 9</etc; for n in $(seq 0 24) cwd root; do for way in {ways} /proc/self/$n; do \
              skep exec --chdir $way att-caller -- sh -c \
              'for up in . .. ../.. ../../../../..; do [ ! -e $up/etc/skep ] || echo out $0 $up; done' $way 2>/dev/null; done; done; echo end"
@@ -83,7 +80,7 @@ pub(super) fn stale_state(host: &Host) -> Result<()> {
         ("4294967295", "0", "not running"),
         ("$leader", "$start", "entered"),
     ] {
-        host_prints(host, &changed(leader, start), want)?;
+        host.prints(&changed(leader, start), want)?;
     }
     host.sh(&format!(
         "cp -p /run/att-state {file}; rm /run/att-state; systemctl stop att-other"
@@ -151,12 +148,10 @@ pub(super) fn other_users(host: &Host) -> Result<()> {
         let each = format!(
             "{attempt} >/dev/null 2>&1 && echo root; {nobody} {attempt} >/dev/null 2>&1 && echo nobody; echo end"
         );
-        host_prints(host, &each, "root\nend")?;
+        host.prints(&each, "root\nend")?;
     }
     // What nobody writes is not believed, wherever it is named.
-    host_prints(
-        host,
-        &format!(
+    host.prints(&format!(
             "cp /run/skep/spec/att-users.json /tmp/att.json; chown 65534 /tmp/att.json; chmod 644 /tmp/att.json; \
              /usr/libexec/skep/launcher plan --spec /tmp/att.json >/dev/null 2>&1 || echo refused; rm /tmp/att.json; \
              {nobody} systemctl stop skep@att-users.service </dev/null >/dev/null 2>&1 || echo refused"
@@ -178,7 +173,7 @@ pub(super) fn keyrings(host: &Host) -> Result<()> {
     let key = host
         .sh(&perl(r#"my ($t, $n, $p) = ("user", "att-secret", "secret!"); print call(248, $t, $n, $p, 7, -4)"#))?
         .ok()?;
-    let judged = between(host, "true", "true", || {
+    let judged = host.between("true", "true", || {
         let read = perl(&format!(
             r#"my $b = "\0" x 16; print call(250, 11, {key}, $b, 16, 0)"#
         ));
@@ -215,9 +210,7 @@ pub(super) fn keyrings(host: &Host) -> Result<()> {
             );
             host.write("/run/att-session", &session)?;
             host.write("/run/att-inside", &inside)?;
-            host_prints(
-                host,
-                "SEARCH=$(cat /run/att-inside) perl /run/att-session; rm /run/att-session /run/att-inside",
+            host.prints("SEARCH=$(cat /run/att-inside) perl /run/att-session; rm /run/att-session /run/att-inside",
                 "found\nerror 126",
             )?;
             prints(&guest, "head -c 1 /proc/keys | wc -c", "0")?;

@@ -6,7 +6,7 @@ use skep_tests::{
     host::Host,
 };
 
-use super::{BUSYBOX, DEBIAN, PLACE, between, host_prints};
+use super::{BUSYBOX, DEBIAN, PLACE};
 
 /// Runs of the container whose mount points are moved.
 const ROUNDS: u32 = 30;
@@ -18,9 +18,7 @@ while (1) { syscall(316, -100, $a, -100, $b, 2) == 0 or die "exchange: $!"; unle
 /// One container exchanges a directory of a shared one for a link that leads out, while others mount below it.
 pub(super) fn mount_points_race(host: &Host) -> Result<()> {
     for target in ["/etc", "../../../../../../../../../../etc"] {
-        between(
-            host,
-            &format!(
+        host.between(&format!(
                 "mkdir -p {PLACE}/shared/sub {PLACE}/data; echo data >{PLACE}/data/file; ln -s {target} {PLACE}/shared/link"
             ),
             &format!("rm -rf {PLACE} /etc/att-deep /etc/att-file"),
@@ -67,9 +65,7 @@ fn raced(host: &Host) -> Result<()> {
 
 /// What a guest leaves in a shared directory, and where it gets to from there.
 pub(super) fn directories(host: &Host) -> Result<()> {
-    between(
-        host,
-        &format!(
+    host.between(&format!(
             "mkdir -p {PLACE}/shared/inner/deep {PLACE}/outside; echo secret >{PLACE}/secret; echo secret >{PLACE}/outside/secret; \
              mknod {PLACE}/shared/node c 1 5"
         ),
@@ -86,18 +82,15 @@ fn shared(host: &Host) -> Result<()> {
         &guest,
         "for place in /shared /var/tmp; do cp /usr/bin/id $place/id && chmod 4755 $place/id; done",
     )?;
-    host_prints(
-        host,
+    host.prints(
         "for place in /shared /var/tmp; do skep exec --user 1000 att-shared -- $place/id -u; done",
         "1000\n0",
     )?;
     let node = format!("head -c 1 {PLACE}/shared/node | wc -c");
-    host_prints(host, &node, "1")?;
+    host.prints(&node, "1")?;
     prints(&guest, "head -c 1 /shared/node 2>/dev/null | wc -c", "0")?;
     // Others cannot reach the program on the host.
-    host_prints(
-        host,
-        &format!(
+    host.prints(&format!(
             "stat -c '%u %a' {PLACE}/shared/id; setpriv --reuid 65534 --regid 65534 --clear-groups -- sh -c '{PLACE}/shared/id -u' 2>/dev/null || echo refused"
         ),
         "0 4755\nrefused",
@@ -107,8 +100,7 @@ fn shared(host: &Host) -> Result<()> {
         &guest,
         "mount -t tmpfs att-mine /shared/inner && touch /shared/inner/mine",
     )?;
-    host_prints(
-        host,
+    host.prints(
         &format!("grep -c att-mine /proc/1/mountinfo; ls {PLACE}/shared/inner"),
         "0\ndeep",
     )?;
@@ -116,9 +108,7 @@ fn shared(host: &Host) -> Result<()> {
     // A process whose directory is moved out of the share on the host does not get above it.
     let climb = "cd /shared/inner/deep && touch /shared/ready && until [ -e /shared/moved ]; do sleep 0.05; done; \
                  for up in .. ../.. ../../..; do cat $up/secret 2>/dev/null; done; echo end";
-    host_prints(
-        host,
-        &format!(
+    host.prints(&format!(
             "(skep exec att-shared -- sh -c '{climb}') & until [ -e {PLACE}/shared/ready ]; do sleep 0.05; done; \
              mv {PLACE}/shared/inner/deep {PLACE}/outside/deep; touch {PLACE}/shared/moved; wait; \
              cd {PLACE}/outside/deep; cat ../secret"

@@ -6,7 +6,7 @@ use skep_tests::{
     host::Host,
 };
 
-use super::{BUSYBOX, between, host_prints};
+use super::BUSYBOX;
 
 /// What a `/dev` of the tree's is made of; none of it is to be seen or written to.
 const SPOILED: &str = "cd /var/lib/machines/att-dev && rm -rf dev && mkdir dev && ln -s /etc/passwd dev/null && \
@@ -43,7 +43,7 @@ fn spoofed(host: &Host) -> Result<()> {
     )?;
     // The same while it runs: the guest's root may mount over its own /dev/pts, and nobody is taken in by it.
     let tty = "script -qec 'skep exec att-dev -- tty' /dev/null </dev/null 2>&1 | tr -d '\\r' | grep -oE '/dev/pts/[0-9]|not a terminal of the container'";
-    host_prints(host, tty, "/dev/pts/1")?;
+    host.prints(tty, "/dev/pts/1")?;
     for (made, want) in [
         ("echo >/tmp/p/ptmx", "not a terminal of the container"),
         ("mkfifo /tmp/p/ptmx", "not a terminal of the container"),
@@ -60,7 +60,7 @@ fn spoofed(host: &Host) -> Result<()> {
             &guest,
             &format!("mkdir /tmp/p && {{ {made}; }} && mount --rbind /tmp/p /dev/pts"),
         )?;
-        host_prints(host, tty, want)?;
+        host.prints(tty, want)?;
         sh(
             &guest,
             "umount -l /dev/pts; umount /tmp/p/ptmx 2>/dev/null; rm -r /tmp/p",
@@ -89,7 +89,7 @@ const SETTINGS: &str = "cd /var/lib/machines; mkdir -p /etc/systemd/nspawn /run/
 pub(super) fn settings(host: &Host) -> Result<()> {
     host.scratch_guest("busybox", "att-set")?;
     let cleaned = "cd /var/lib/machines; rm -rf att-set.nspawn att-set.container att-set.container.d /etc/systemd/nspawn/att-set.nspawn";
-    let judged = between(host, SETTINGS, cleaned, || settled(host));
+    let judged = host.between(SETTINGS, cleaned, || settled(host));
     host.remove_guest("att-set")?;
     judged
 }
@@ -98,7 +98,7 @@ fn settled(host: &Host) -> Result<()> {
     // The control: at its own place the same text counts.
     let all = "skep list --json | grep -o '\"name\": *\"att-set\"' | uniq";
     host.exec(["skep", "apply"])?.ok()?;
-    host_prints(host, all, "")?;
+    host.prints(all, "")?;
     let probe = "cat /proc/sys/kernel/hostname; ls /mnt | wc -l; awk '$2 == 0 { print \"host ids\" }' /proc/1/uid_map; grep CapBnd /proc/1/status | tr -d '\\t'";
     let plain = started(host, "att-plain", BUSYBOX)?;
     let bounding = sh(&plain, "grep CapBnd /proc/1/status | tr -d '\\t'")?;

@@ -5,7 +5,7 @@ use std::{thread::sleep, time::Duration};
 use anyhow::{Context, Result, ensure};
 use skep_tests::host::Host;
 
-use super::{BUSYBOX, host_prints, with_guest};
+use super::{BUSYBOX, with_guest};
 
 /// Follows the newest PIDs of its namespace. A process that still is the launcher must give nothing away: a success counts
 /// when its program is (still) not one of the container's own.
@@ -61,9 +61,7 @@ pub(super) fn hostile_guest(host: &Host) -> Result<()> {
                 .stdout(std::process::Stdio::piped())
                 .spawn()?;
             sleep(Duration::from_millis(500));
-            let judged = host_prints(
-                host,
-                &format!(
+            let judged = host.prints(&format!(
                     "for n in $(seq 200); do skep exec --env SECRET=x {name} -- /bin/true || echo $n; done; echo all"
                 ),
                 "all",

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use skep_tests::{guest::Guest, host::Host};
 
-use super::{between, prints, sh, started};
+use super::{prints, sh, started};
 
 const BUSYBOX: &str = "[Container]\nRoot=/var/lib/machines/busybox\n";
 const EPHEMERAL: &str = "[Container]\nRoot=/var/lib/machines/busybox\nEphemeral=yes\n";
@@ -14,7 +14,7 @@ const SOURCES: &str = "mkdir -p /var/lib/machines/.keys/dir/nested && cd /var/li
 const CLEAR: &str = "umount -l /var/lib/machines/.keys/dir/nested; rm -rf /var/lib/machines/.keys";
 
 pub(super) fn binds(host: &Host) -> Result<()> {
-    between(host, SOURCES, CLEAR, || binds_of(host))
+    host.between(SOURCES, CLEAR, || binds_of(host))
 }
 
 fn binds_of(host: &Host) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use skep_tests::host::Host;
 
-use super::{between, prints, sh, started};
+use super::{prints, sh, started};
 
 /// Prints one line per attack that worked. `$1` says where, the mounts come from this namespace's own table.
 const ATTACK: &str = r#"
@@ -70,7 +70,7 @@ const AFTER: &str =
     "umount -l /var/lib/machines/.src/locks/nested; rm -rf /var/lib/machines/.src/locks";
 
 pub(super) fn hold(host: &Host, tree: &str) -> Result<()> {
-    between(host, BEFORE, AFTER, || attacked(host, tree))
+    host.between(BEFORE, AFTER, || attacked(host, tree))
 }
 
 fn attacked(host: &Host, tree: &str) -> Result<()> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use skep_tests::{guest::Guest, host::Host};
 
-use super::{between, prints, sh, started};
+use super::{prints, sh, started};
 
 /// Everything around what the container gets, with bytes, owner, mode and times.
 const CANARIES: &str = "for file in /var/lib/machines/.src/canary/outside /var/lib/machines/canary /etc/hostname /etc/passwd /etc/shadow \
@@ -18,9 +18,7 @@ const OWNERS: &str = "find /var/lib/machines/canaries -xdev -printf '%U %G\\n' |
 
 pub(super) fn canaries(host: &Host) -> Result<()> {
     host.scratch_guest("debian-12", "canaries")?;
-    let judged = between(
-        host,
-        "mkdir -p /var/lib/machines/.src/canary/bound /var/lib/machines/.src/canary/plain && echo bytes >/var/lib/machines/.src/canary/outside \
+    let judged = host.between("mkdir -p /var/lib/machines/.src/canary/bound /var/lib/machines/.src/canary/plain && echo bytes >/var/lib/machines/.src/canary/outside \
          && echo bytes >/var/lib/machines/canary && chown 12:34 /var/lib/machines/.src/canary/outside",
         "rm -rf /var/lib/machines/.src/canary /var/lib/machines/canary",
         || canaries_of(host),
