@@ -134,6 +134,7 @@ pub fn test(filter: Option<&str>) -> Result<()> {
         checks(&mut report);
     }
     let units = report.phase("unit", || {
+        tool::ensure_unit_tools()?;
         tool::ensure_subcommand("cargo-nextest")?;
         run(nextest(filter)
             .env_remove("SKEP_TEST_HOSTS")

@@ -43,6 +43,18 @@ const PACKAGE_NEEDS: &[Need] = &[
     ("/usr/bin/cc", "gcc"),
 ];
 
+/// What unit tests of the completion scripts and the manual pages need.
+const UNIT_NEEDS: &[Need] = &[
+    (
+        "/usr/share/bash-completion/bash_completion",
+        "bash-completion",
+    ),
+    ("/usr/bin/zsh", "zsh"),
+    ("/usr/bin/fish", "fish"),
+    ("/usr/bin/mandoc", "mandoc"),
+    ("/usr/bin/groff", "groff-base"),
+];
+
 /// Cargo subcommands: name, version to install, and the argument that shows it is there.
 const SUBCOMMANDS: &[(&str, &str)] = &[
     ("cargo-deb", "3.8.0"),
@@ -59,6 +71,11 @@ pub fn ensure_host_tools() -> Result<()> {
 /// Makes sure that the machine's own OS can boot as a test host or guest.
 pub fn ensure_self_tools() -> Result<()> {
     install(SELF_NEEDS)
+}
+
+/// Makes sure of the programs that unit tests try.
+pub fn ensure_unit_tools() -> Result<()> {
+    install(UNIT_NEEDS)
 }
 
 /// Makes sure that the package can be made.

@@ -16,8 +16,9 @@ use crate::report;
 const POSITIONAL: &str = "NAME";
 const OPTION: &str = "CONTAINER";
 
-/// bash splits words at "@", so the part of an instance's name that stands before it is not repeated, and at "=", so an
-/// option may stand two words before its value.
+/// bash splits words at "@", so the part of an instance's name that stands before it is not repeated, nor is the "@", unless
+/// host names are completed, to which it belongs then; and it splits at "=", so an option may stand two words before its
+/// value.
 const BASH: &str = r#"
 _skep_with_names() {
     _skep "$@"
@@ -47,7 +48,9 @@ _skep_with_names() {
     local names
     mapfile -t names < <(compgen -W "$(skep names 2>/dev/null)" -- "$word")
     if [[ "$word" == *@* && "$COMP_WORDBREAKS" == *@* ]]; then
-        names=("${names[@]#"${word%@*}@"}")
+        local given="${word%@*}"
+        shopt -q hostcomplete || given+=@
+        names=("${names[@]#"$given"}")
     fi
     COMPREPLY+=("${names[@]}")
 }
