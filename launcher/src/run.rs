@@ -35,7 +35,7 @@ use crate::run::life::{Answer, Life};
 use crate::run::pidfile::PidFile;
 use crate::step::{At, StepError};
 use crate::streams::{Outer, Streams, follow_size, pipes};
-use crate::supervise::hearing::{Hearing, hearing};
+use crate::supervise::hearing::{Hearing, LOOK, hearing};
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::sys::fd::close_from;
@@ -219,23 +219,26 @@ fn stay(
     let deaf = plan.owns(Namespace::Pid) && command.first == First::Command;
     let mut life = Life::default();
     let mut streams = Streams::join(outer)?;
+    // Signals that have no answer yet, and when they came.
+    let mut waiting: Vec<(i32, Instant)> = Vec::new();
     let end = loop {
-        let turn = streams.turn(leader.pidfd.as_fd(), signals)?;
-        let mut arrived = Vec::new();
+        let limit = (!waiting.is_empty()).then_some(LOOK);
+        let turn = streams.turn(leader.pidfd.as_fd(), signals, limit)?;
+        let mut arrived = std::mem::take(&mut waiting);
         // One that comes after the turn is left for the next, which tells of it.
         while turn.signalled
             && let Some(signal) = signals.take()?
         {
-            arrived.push(signal);
+            arrived.push((signal, Instant::now()));
         }
         // A terminal that is gone says so as every terminal does.
-        arrived.extend(turn.hung_up.then_some(libc::SIGHUP));
-        for signal in arrived {
+        arrived.extend(turn.hung_up.then(|| (libc::SIGHUP, Instant::now())));
+        for (signal, since) in arrived {
             if signal == libc::SIGWINCH {
                 streams.resize();
             }
             let heard = || match deaf {
-                true => hearing(leader.pid.as_raw(), signal),
+                true => hearing(leader.pid.as_raw(), signal).after(since.elapsed()),
                 false => Hearing::Hears,
             };
             // Gone meanwhile: the next look finds its status.
@@ -243,6 +246,7 @@ fn stay(
                 Answer::Nothing => {}
                 Answer::Pass => drop(send_signal(leader.pidfd.as_fd(), signal)),
                 Answer::Kill => drop(send_signal(leader.pidfd.as_fd(), libc::SIGKILL)),
+                Answer::Later => waiting.push((signal, since)),
             }
         }
         if let Some(end) = reap(leader.pid) {

@@ -8,6 +8,7 @@ mod flow;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -143,8 +144,13 @@ impl Streams {
         })
     }
 
-    /// Waits until something happens and moves what can be moved.
-    pub fn turn(&mut self, watched: BorrowedFd, signals: &Signals) -> Result<Turn, StepError> {
+    /// Waits until something happens, or this long, and moves what can be moved.
+    pub fn turn(
+        &mut self,
+        watched: BorrowedFd,
+        signals: &Signals,
+        limit: Option<Duration>,
+    ) -> Result<Turn, StepError> {
         let mut fds = vec![
             PollFd::new(watched, PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
@@ -157,7 +163,8 @@ impl Streams {
                 fds.push(interest);
             }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        let limit = limit.and_then(|limit| PollTimeout::try_from(limit).ok());
+        match poll(&mut fds, limit.unwrap_or(PollTimeout::NONE)) {
             Err(Errno::EINTR) => return Ok(Turn::default()),
             other => other.at("wait for", "the command")?,
         };

@@ -35,6 +35,7 @@ use crate::supervise::ask::Asking;
 use crate::supervise::console::Console;
 use crate::supervise::console::share::LISTENER;
 use crate::supervise::extend::Extension;
+use crate::supervise::hearing::Hearing;
 use crate::supervise::notify::Told;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
@@ -435,11 +436,12 @@ impl Supervisor<'_> {
 
     fn probe(&mut self, goal: Goal) {
         let pid = self.running.leader.pid.as_raw();
-        let hears = match self.way(goal) {
-            Ask::Signal(signal) => hearing::hears(pid, signal),
-            Ask::Program(_) => hearing::runit_listens(pid),
+        let heard = match self.way(goal) {
+            Ask::Signal(signal) => hearing::hearing(pid, signal),
+            Ask::Program(_) if hearing::runit_listens(pid) => Hearing::Hears,
+            Ask::Program(_) => Hearing::Default,
         };
-        self.feed(Event::Hears(hears));
+        self.feed(Event::Heard(heard));
     }
 
     fn signalled(&mut self, signals: &Signals) -> Result<(), StepError> {

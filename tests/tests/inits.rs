@@ -68,6 +68,7 @@ fn main() -> ExitCode {
     trials.extend(each("declared_overrides_init", overrides::count));
     trials.extend(each("programs_are_services", programs::are_services));
     trials.extend(each("programs_run_as_second", programs::as_second));
+    trials.extend(each("programs_start_others", programs::start_others));
     let has_dinit = Tree::named("dinit").is_some_and(Tree::can_be_built);
     let dinit = each("dinit_lives_and_stops", |host| {
         lives(host, DINIT)?;

@@ -77,7 +77,7 @@ pub(super) fn until_end(
         .ok_or_else(|| StepError::new("the container gave no terminal", ""))?;
     let mut streams = Streams::join(outer)?;
     loop {
-        let turn = streams.turn(command.pidfd.as_fd(), &signals)?;
+        let turn = streams.turn(command.pidfd.as_fd(), &signals, None)?;
         // One that comes after the turn is left for the next, which tells of it.
         while turn.signalled
             && let Some(signal) = signals.take()?

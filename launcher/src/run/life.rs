@@ -17,6 +17,8 @@ pub(super) enum Answer {
     Pass,
     /// Kill the command.
     Kill,
+    /// Ask anew in a moment.
+    Later,
 }
 
 /// What was asked of the command so far.
@@ -36,15 +38,17 @@ impl Life {
         if insists && self.asked {
             return Answer::Kill;
         }
-        self.asked |= insists;
-        match heard() {
+        let answer = match heard() {
+            Hearing::Unsettled => return Answer::Later,
             Hearing::Hears => Answer::Pass,
             Hearing::Ignores => Answer::Nothing,
             Hearing::Default => {
                 self.killed_for = Some(signal);
                 Answer::Kill
             }
-        }
+        };
+        self.asked |= insists;
+        answer
     }
 
     /// The exit status after the command's end.
@@ -59,7 +63,7 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Hearing::{Default as Silent, Hears, Ignores};
+    use Hearing::{Default as Silent, Hears, Ignores, Unsettled};
 
     const KILLED: End = End::Killed(libc::SIGKILL);
 
@@ -87,6 +91,12 @@ mod tests {
                 End::Killed(15),
                 &[Answer::Pass; 3],
                 143,
+            ),
+            (
+                &[(15, Unsettled), (15, Hears)],
+                KILLED,
+                &[Answer::Later, Answer::Pass],
+                137,
             ),
             (
                 &[(17, Silent), (28, Silent)],

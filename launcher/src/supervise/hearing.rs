@@ -3,10 +3,15 @@
 //! The kernel drops a signal that PID 1 of a namespace neither catches nor blocks (pid_namespaces(7)). A blocked one waits
 //! for it: systemd reads such signals from a signalfd, BusyBox takes them by sigtimedwait(2). While that call sleeps the
 //! blocked mask in `/proc/PID/status` does not show what it waits for, so the call's own set is read as well.
+//!
+//! Shells and posix_spawn(3) block all signals for the moment in which they start a program, too, and what comes then is
+//! dropped when they unblock. So a blocked signal counts only of an init that sleeps: whoever starts a program runs, or is
+//! in the uninterruptible sleep of vfork(2).
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use nix::libc;
 
@@ -15,28 +20,61 @@ use nix::libc;
 pub enum Hearing {
     /// It takes it.
     Hears,
+    /// It blocks it at the moment, to take it later or just to be left alone.
+    Unsettled,
     /// It asked not to be told.
     Ignores,
     /// It never said anything about it: the default action applies, which the kernel does not take on an init.
     Default,
 }
 
-/// What process `pid`, an init, would make of `signal` now.
-pub fn hearing(pid: i32, signal: i32) -> Hearing {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    match hears(pid, signal) {
-        true => Hearing::Hears,
-        false if mask(&status, "SigIgn:") & (1 << (signal - 1)) != 0 => Hearing::Ignores,
-        false => Hearing::Default,
+/// Between two looks at an init that does not hear yet.
+pub const LOOK: Duration = Duration::from_millis(10);
+
+/// How long an init keeps a signal blocked until it is believed to want it.
+pub const DOUBT: Duration = Duration::from_secs(1);
+
+impl Hearing {
+    /// What is to be made of it by somebody who has looked for this long.
+    #[must_use]
+    pub fn after(self, looked: Duration) -> Hearing {
+        match self {
+            Hearing::Unsettled if looked >= DOUBT => Hearing::Hears,
+            heard => heard,
+        }
     }
 }
 
-/// Whether process `pid`, an init, would receive `signal` now.
-pub(super) fn hears(pid: i32, signal: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let masks =
-        mask(&status, "SigCgt:") | mask(&status, "SigBlk:") | waited_for(pid).unwrap_or_default();
-    masks & (1 << (signal - 1)) != 0
+/// What process `pid`, an init, would make of `signal` now.
+pub fn hearing(pid: i32, signal: i32) -> Hearing {
+    let look = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let earlier = look();
+    let heard = judge(&earlier, &look(), signal);
+    match waited_for(pid) {
+        Some(set) if set & bit(signal) != 0 => Hearing::Hears,
+        _ => heard,
+    }
+}
+
+/// The same by two looks at proc_pid_status(5). If it sleeps at both and was not switched to in between, then it sleeps.
+fn judge(earlier: &str, now: &str, signal: i32) -> Hearing {
+    let has = |key| mask(now, key) & bit(signal) != 0;
+    let switches = |status| value(status, "voluntary_ctxt_switches:");
+    let sleeps = |status| value(status, "State:").is_some_and(|state| state.starts_with('S'));
+    if has("SigCgt:") {
+        Hearing::Hears
+    } else if has("SigBlk:") {
+        let settled = sleeps(earlier) && sleeps(now) && switches(earlier) == switches(now);
+        if settled {
+            Hearing::Hears
+        } else {
+            Hearing::Unsettled
+        }
+    } else if has("SigIgn:") {
+        Hearing::Ignores
+    } else {
+        Hearing::Default
+    }
 }
 
 /// Longest command line that is looked at.
@@ -76,11 +114,21 @@ fn second_stage(children: &mut dyn Iterator<Item = String>) -> bool {
     any
 }
 
-/// A signal mask of proc_pid_status(5): hexadecimal, bit N-1 for signal N.
+/// A value of proc_pid_status(5).
+fn value<'a>(status: &'a str, key: &str) -> Option<&'a str> {
+    let value = status.lines().find_map(|line| line.strip_prefix(key));
+    value.map(str::trim)
+}
+
+/// A signal mask of proc_pid_status(5).
 fn mask(status: &str, key: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or_default()
+    let hex = value(status, key).unwrap_or_default();
+    u64::from_str_radix(hex, 16).unwrap_or_default()
+}
+
+/// The signal in a mask: bit N-1 for signal N.
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
 }
 
 /// The set of the rt_sigtimedwait(2) call in which `pid` sleeps, if it does.
@@ -128,9 +176,41 @@ mod tests {
     }
 
     #[test]
+    fn a_blocked_signal_counts_while_the_init_sleeps() {
+        let status = |state: &str, blocked: u64, caught: u64, ignored: u64, switches: u32| {
+            format!(
+                "State:\t{state}\nSigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\n\
+                 SigCgt:\t{caught:016x}\nvoluntary_ctxt_switches:\t{switches}\n"
+            )
+        };
+        const TERM: u64 = 1 << 14;
+        let sleeping = status("S (sleeping)", TERM, 0, 0, 7);
+        let woken = status("S (sleeping)", TERM, 0, 0, 8);
+        let spawning = status("D (disk sleep)", !0, 0, 0, 7);
+        let running = status("R (running)", TERM, 0, 0, 7);
+        let catching = status("R (running)", 0, TERM, 0, 7);
+        let ignoring = status("S (sleeping)", 0, 0, TERM, 7);
+        let silent = status("S (sleeping)", 1 << 16, 0, 0, 7);
+        for (earlier, now, want) in [
+            (&sleeping, &sleeping, Hearing::Hears),
+            (&sleeping, &woken, Hearing::Unsettled),
+            (&silent, &spawning, Hearing::Unsettled),
+            (&spawning, &spawning, Hearing::Unsettled),
+            (&running, &sleeping, Hearing::Unsettled),
+            (&running, &running, Hearing::Unsettled),
+            (&catching, &catching, Hearing::Hears),
+            (&ignoring, &ignoring, Hearing::Ignores),
+            (&spawning, &silent, Hearing::Default),
+            (&silent, &String::new(), Hearing::Default),
+        ] {
+            assert_eq!(judge(earlier, now, libc::SIGTERM), want, "{now}");
+        }
+    }
+
+    #[test]
     fn masks_and_calls() {
         let status = "SigBlk:\t0000001000000000\nSigCgt:\t0000000000004000\n";
-        assert_eq!(mask(status, "SigBlk:"), 1 << 36);
+        assert_eq!(mask(status, "SigBlk:"), bit(37));
         assert_eq!(mask(status, "SigIgn:"), 0);
         let call = format!(
             "{} 0x7ffd10 0x0 0x0 0x8 0x0 0x0 0x7ffc 0x7f1",

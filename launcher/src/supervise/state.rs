@@ -10,15 +10,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::supervise::describe::{ASKED, LEAVING, REBOOTING};
+use crate::supervise::hearing::{DOUBT, Hearing, LOOK};
 
 /// How long after a stop request an init of a kind that will hear may take to install its handlers.
 const HEARING_LIMIT: Duration = Duration::from_secs(4);
 
 /// How long after its start an unknown init may take to install a handler, if it ever does.
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// Between two looks whether the init hears.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub enum Event {
     /// A reboot was asked for.
     RebootRequested,
     /// Answer to [`Reaction::Probe`].
-    Hears(bool),
+    Heard(Hearing),
     /// The init has ended.
     Ended(End),
 }
@@ -110,6 +108,8 @@ struct Ending {
     goal: Goal,
     /// When it was asked for.
     asked: Duration,
+    /// Whether the init was found not to hear since then: what it blocks, it blocks for a moment only.
+    deaf: bool,
     /// Once the init was asked: the pause before it is asked again.
     told: Option<Duration>,
 }
@@ -189,16 +189,16 @@ impl Machine {
                 let status = Reaction::Status(REBOOTING.to_owned());
                 vec![status, self.begin(Goal::Reboot, now)]
             }
-            (Event::Hears(hears), Phase::Ending(ending)) => match ending.told {
-                None => self.first(hears, ending, now),
-                Some(pause) => self.again(hears, ending, pause),
+            (Event::Heard(heard), Phase::Ending(ending)) => match ending.told {
+                None => self.first(heard, ending, now),
+                Some(pause) => self.again(heard, ending, pause),
             },
             (Event::Ended(end), phase) => vec![Reaction::Finish(outcome(end, phase))],
             (
                 Event::Ready
                 | Event::Leaving
                 | Event::Status(_)
-                | Event::Hears(_)
+                | Event::Heard(_)
                 | Event::RebootRequested,
                 _,
             ) => Vec::new(),
@@ -209,24 +209,33 @@ impl Machine {
         self.phase = Phase::Ending(Ending {
             goal,
             asked: now,
+            deaf: false,
             told: None,
         });
         Reaction::Probe(goal)
     }
 
-    fn first(&mut self, hears: bool, ending: Ending, now: Duration) -> Vec<Reaction> {
+    /// What may be lost is only sent to an init that is asked again, or that blocks it all the time.
+    fn first(&mut self, heard: Hearing, ending: Ending, now: Duration) -> Vec<Reaction> {
         let Ending { goal, asked, .. } = ending;
-        let patient = if self.manners.will_hear {
-            now.saturating_sub(asked) < HEARING_LIMIT
-        } else {
-            now < SETTLE
+        let deaf = ending.deaf || matches!(heard, Hearing::Ignores | Hearing::Default);
+        let looked = now.saturating_sub(asked);
+        let patient = match (self.manners.will_hear, heard) {
+            (true, _) => looked < HEARING_LIMIT,
+            (false, Hearing::Unsettled) => looked < DOUBT,
+            (false, _) => now < SETTLE,
         };
-        if hears || !patient {
-            self.phase = Phase::Ending(Ending {
-                told: Some(self.manners.again.unwrap_or_default()),
-                ..ending
-            });
-        }
+        let hears = match heard {
+            Hearing::Hears => true,
+            Hearing::Unsettled => self.manners.again.is_some() || (!patient && !deaf),
+            Hearing::Ignores | Hearing::Default => false,
+        };
+        let told = (hears || !patient).then(|| self.manners.again.unwrap_or_default());
+        self.phase = Phase::Ending(Ending {
+            deaf,
+            told,
+            ..ending
+        });
         match (hears, patient, self.manners.again) {
             (true, _, Some(pause)) => vec![Reaction::Ask(goal), Reaction::ProbeAfter(pause, goal)],
             (true, _, None) => vec![Reaction::Ask(goal)],
@@ -237,10 +246,11 @@ impl Machine {
 
     /// An init that hears the signal at last takes it now; one that does not, such as the final stage of a shutdown, is
     /// looked at again.
-    fn again(&mut self, hears: bool, ending: Ending, pause: Duration) -> Vec<Reaction> {
+    fn again(&mut self, heard: Hearing, ending: Ending, pause: Duration) -> Vec<Reaction> {
         if self.manners.again.is_none() {
             return Vec::new();
         }
+        let hears = matches!(heard, Hearing::Hears | Hearing::Unsettled);
         let pause = if hears { pause * 2 } else { pause };
         self.phase = Phase::Ending(Ending {
             told: Some(pause),
@@ -281,6 +291,10 @@ fn outcome(end: End, phase: Phase) -> Outcome {
 mod tests {
     use super::*;
 
+    const HEARS: Event = Event::Heard(Hearing::Hears);
+    const UNSETTLED: Event = Event::Heard(Hearing::Unsettled);
+    const DEAF: Event = Event::Heard(Hearing::Default);
+
     fn manners(will_hear: bool, again: Option<Duration>) -> Manners {
         Manners {
             announces: true,
@@ -301,15 +315,7 @@ mod tests {
     #[test]
     fn a_stop_waits_until_the_init_hears() {
         let stop = Event::StopRequested;
-        let got = run(
-            true,
-            &[
-                (5, stop),
-                (5, Event::Hears(false)),
-                (15, Event::Hears(true)),
-                (20, Event::Hears(true)),
-            ],
-        );
+        let got = run(true, &[(5, stop), (5, DEAF), (15, HEARS), (20, HEARS)]);
         assert_eq!(
             got,
             [
@@ -325,16 +331,44 @@ mod tests {
     fn an_init_that_never_hears_is_killed() {
         let stop = Event::StopRequested;
         assert_eq!(
-            run(true, &[(0, stop.clone()), (4001, Event::Hears(false))])[2..],
+            run(true, &[(0, stop.clone()), (4001, DEAF)])[2..],
             [Reaction::Kill]
         );
         assert_eq!(
-            run(false, &[(5000, stop.clone()), (5000, Event::Hears(false))])[2..],
+            run(false, &[(5000, stop.clone()), (5000, DEAF)])[2..],
             [Reaction::Kill]
         );
         assert_eq!(
-            run(false, &[(10, stop), (10, Event::Hears(false))])[2..],
+            run(false, &[(10, stop), (10, DEAF)])[2..],
             [Reaction::ProbeAfter(LOOK, Goal::Stop)]
+        );
+    }
+
+    #[test]
+    fn an_init_that_blocks_signals_for_a_moment_is_asked_once_it_hears() {
+        let look = Reaction::ProbeAfter(LOOK, Goal::Stop);
+        let ask = Reaction::Ask(Goal::Stop);
+        let stop = (5, Event::StopRequested);
+        let events = [stop.clone(), (5, UNSETTLED), (15, DEAF), (25, HEARS)];
+        let got = run(true, &events);
+        assert_eq!(got[2..], [look.clone(), look.clone(), ask.clone()]);
+        // Blocked all along, and blocked for a moment once more.
+        for (will_hear, limit) in [(false, 1005), (true, 4005)] {
+            let events = [stop.clone(), (limit - 1, UNSETTLED), (limit, UNSETTLED)];
+            assert_eq!(run(will_hear, &events)[2..], [look.clone(), ask.clone()]);
+            let events = [stop.clone(), (15, DEAF), (limit, UNSETTLED)];
+            assert_eq!(run(will_hear, &events)[2..], [look.clone(), Reaction::Kill]);
+        }
+        let late = (5000, Event::StopRequested);
+        let events = [late, (5000, UNSETTLED), (5010, DEAF)];
+        assert_eq!(run(false, &events)[2..], [look, Reaction::Kill]);
+        let second = Duration::from_secs(1);
+        let mut machine = Machine::new(manners(true, Some(second)));
+        machine.next(stop.1, second);
+        assert_eq!(
+            machine.next(UNSETTLED, second)[0],
+            Reaction::Ask(Goal::Stop),
+            "one that is asked again"
         );
     }
 
@@ -358,10 +392,10 @@ mod tests {
             ]
         };
         next(Event::StopRequested, 10);
-        assert_eq!(next(Event::Hears(true), 10), sent(1));
-        assert_eq!(next(Event::Hears(true), 11), sent(2));
-        assert_eq!(next(Event::Hears(false), 13), sent(2)[1..]);
-        assert_eq!(next(Event::Hears(true), 15), sent(4));
+        assert_eq!(next(HEARS, 10), sent(1));
+        assert_eq!(next(HEARS, 11), sent(2));
+        assert_eq!(next(DEAF, 13), sent(2)[1..]);
+        assert_eq!(next(HEARS, 15), sent(4));
     }
 
     #[test]
@@ -370,11 +404,11 @@ mod tests {
             true,
             &[
                 (5, Event::RebootRequested),
-                (5, Event::Hears(false)),
-                (15, Event::Hears(true)),
+                (5, DEAF),
+                (15, HEARS),
                 (16, Event::RebootRequested),
                 (17, Event::StopRequested),
-                (17, Event::Hears(true)),
+                (17, HEARS),
                 (18, Event::Ended(End::Killed(Signal::SIGHUP))),
             ],
         );
@@ -393,7 +427,7 @@ mod tests {
         );
         let reboot = (0, Event::RebootRequested);
         assert_eq!(
-            run(true, &[reboot.clone(), (4001, Event::Hears(false))]).last(),
+            run(true, &[reboot.clone(), (4001, DEAF)]).last(),
             Some(&Reaction::Kill)
         );
         let end = (9, Event::Ended(End::Exited(0)));

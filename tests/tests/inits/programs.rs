@@ -91,3 +91,16 @@ pub(super) fn as_second(host: &Host) -> Result<()> {
     }
     Ok(())
 }
+
+/// A shell blocks all signals while it starts a program, and what comes then is none that it would hear.
+pub(super) fn start_others(host: &Host) -> Result<()> {
+    let guest = Guest::declare(host, "starts", &shell("while :; do /bin/true; done", ""))?;
+    for delay in [100, 300, 500, 800, 1100, 1300] {
+        guest.systemctl("start")?;
+        std::thread::sleep(Duration::from_millis(delay));
+        let stop = guest.systemctl("stop")?;
+        println!("stopped after {delay} ms in {stop:?}");
+        ensure!(stop < AT_ONCE, "{stop:?}\n{}", guest.journal()?);
+    }
+    guest.finish()
+}

@@ -41,6 +41,11 @@ pub(super) fn signals(host: &Host) -> Result<()> {
                 "start sig sleep 60; systemctl stop skep-run-sig; wait $pid; echo $?",
                 "143",
             ),
+            // A shell blocks all signals while it starts a program, and what comes then is none that it would hear.
+            (
+                "for i in 1 2 3 4 5; do start sig sh -c 'while :; do /bin/true; done'; kill $pid; wait $pid; echo $?; done",
+                "143\n143\n143\n143\n143",
+            ),
             // Before the command runs.
             (
                 "$R sleep 60 & pid=$!; sleep 0.02; kill $pid; wait $pid; s=$?; [ $s = 143 ] && echo $s",
