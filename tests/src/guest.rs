@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     host::{Done, Host, Snapshot},
-    wait::{timed, wait_until},
+    wait::{PATIENCE, timed, wait_until},
 };
 
 /// A start or a stop must fit in here, on a busy machine too.
@@ -144,7 +144,7 @@ impl<'a> Guest<'a> {
         self.withdraw()?.ok()?;
         // What systemd frees after its reply takes a moment.
         let mut changes = Vec::new();
-        wait_until(Duration::from_secs(5), "the host to be as before", || {
+        wait_until(PATIENCE, "the host to be as before", || {
             changes = self.before.changes(&self.host.snapshot()?);
             Ok(changes.is_empty().then_some(()))
         })

@@ -15,6 +15,7 @@ use anyhow::Result;
 use crate::{
     host::{self, Host},
     place,
+    wait::PATIENCE,
 };
 
 /// Everything of the machine that a test host may touch, one line per object.
@@ -65,7 +66,7 @@ impl Machine {
                 .filter(|object| !others.iter().any(|name| belongs(object, name)))
                 .cloned()
                 .collect();
-            if new.is_empty() || begin.elapsed() > Duration::from_secs(5) {
+            if new.is_empty() || begin.elapsed() > PATIENCE {
                 return Ok(new);
             }
             sleep(Duration::from_millis(200));

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     process::Command,
+    thread::ScopedJoinHandle,
     time::{Duration, Instant},
 };
 
@@ -275,15 +276,17 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf, units:
         report.skip("boot");
     }
     report.phase("hosts down", || {
-        let mut failures = Vec::new();
-        for os in Os::DEBIAN {
-            let down = Host::find(&shared_name(&prefix, os)).and_then(|host| host.down());
-            failures.extend(
-                down.err()
-                    .filter(|_| up.is_some())
-                    .map(|error| format!("{error:#}")),
-            );
-        }
+        let down = &|os| Host::find(&shared_name(&prefix, os)).and_then(|host| host.down());
+        let results: Vec<Result<()>> = std::thread::scope(|scope| {
+            let threads = Os::DEBIAN.map(|os| scope.spawn(move || down(os)));
+            threads.into_iter().map(joined).collect()
+        });
+        let failures: Vec<String> = results
+            .into_iter()
+            .filter_map(Result::err)
+            .filter(|_| up.is_some())
+            .map(|error| format!("{error:#}"))
+            .collect();
         if failures.is_empty() {
             Ok(())
         } else {
@@ -298,6 +301,11 @@ fn boots(report: &mut Report, selection: Selection<'_>, package: PathBuf, units:
             bail!("left behind:\n{}", leaks.join("\n"))
         }
     });
+}
+
+/// The result of a thread.
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| bail!("a thread panicked"))
 }
 
 fn bring_up(prefix: &str, package: &std::path::Path) -> Result<()> {
@@ -325,9 +333,7 @@ fn bring_up(prefix: &str, package: &std::path::Path) -> Result<()> {
                 }
             })
         });
-        let ended = boots
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        let ended = boots.into_iter().map(joined);
         trees.err().map(Err).into_iter().chain(ended).collect()
     });
     for result in results {

@@ -7,6 +7,10 @@ use std::{
 
 use anyhow::{Result, bail};
 
+/// How long systemd, journald or the kernel may take for what follows a reply: on a machine that other tests keep busy,
+/// and only ever waited for when it fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Asks `check` every 50 ms until it yields a value; an error of `check` ends the wait.
 pub fn wait_until<T>(
     limit: Duration,

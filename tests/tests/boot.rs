@@ -8,7 +8,7 @@ use skep_tests::{
     host::{Host, Os, Wanted},
     quiet::OWN_OS,
     trial,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 fn main() -> ExitCode {
@@ -54,11 +54,9 @@ fn systemd_guest(host: &Host, tree: &str) -> Result<()> {
     let time = guest.systemctl("start")?;
     println!("started in {time:?}");
     guest.is_running()?;
-    wait_until(
-        Duration::from_secs(5),
-        "the guest's boot messages in the journal",
-        || Ok(guest.journal()?.contains("Multi-User System").then_some(())),
-    )?;
+    wait_until(PATIENCE, "the guest's boot messages in the journal", || {
+        Ok(guest.journal()?.contains("Multi-User System").then_some(()))
+    })?;
     guest.finish()
 }
 

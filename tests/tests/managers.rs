@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use skep_tests::{
     host::{Host, Os},
     trial,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 use self::host_side::Manager;
@@ -153,7 +153,7 @@ fn all(host: &Host, manager: Manager) -> Result<()> {
     }
     verb("stop")?;
     let mut changes = Vec::new();
-    wait_until(Duration::from_secs(5), "the host to be as before", || {
+    wait_until(PATIENCE, "the host to be as before", || {
         changes = before.changes(&host.snapshot()?);
         if manager == Manager::Networkd {
             // It forwards and masquerades for the zone, until it is told otherwise.

@@ -15,14 +15,14 @@ mod names;
 #[path = "network/refusals.rs"]
 mod refusals;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::Guest,
     host::Host,
     trial::{self, Test},
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 fn main() -> ExitCode {
@@ -46,7 +46,7 @@ fn refused(host: &Host, text: &str, reasons: &[&str]) -> Result<()> {
     ensure!(!started, "started in spite of {text}");
     let mut new = String::new();
     // The journal takes its time.
-    wait_until(Duration::from_secs(5), "the reason", || {
+    wait_until(PATIENCE, "the reason", || {
         new = guest
             .journal()?
             .get(before..)

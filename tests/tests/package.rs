@@ -5,7 +5,6 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +13,7 @@ use skep_tests::{
     command::{capture, program},
     host::{Host, Os, Wanted},
     trial,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 const RUNNING: &str = "skep@runs.service";
@@ -204,7 +203,7 @@ fn purge_while_running(host: &Host) -> Result<()> {
     host.sh(&format!("systemctl stop {RUNNING}; rm -r /run/skep"))?
         .ok()?;
     let mut left = String::new();
-    let gone = wait_until(Duration::from_secs(5), "all traces to go", || {
+    let gone = wait_until(PATIENCE, "all traces to go", || {
         left = host.sh(TRACES)?.ok()?;
         Ok(left.is_empty().then_some(()))
     });

@@ -12,14 +12,13 @@ mod lives;
 mod template;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{Guest, prints, sh, started},
     host::Host,
     trial::{self, Test},
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 /// Everything of these tests on a host: on a real file system, as trees are.
@@ -100,9 +99,7 @@ fn loops(host: &Host) -> Result<usize> {
 
 /// Waits until no loop device is attached any more.
 fn no_loops(host: &Host) -> Result<()> {
-    wait_until(
-        Duration::from_secs(5),
-        "all loop devices to be free",
-        || Ok((loops(host)? == 0).then_some(())),
-    )
+    wait_until(PATIENCE, "all loop devices to be free", || {
+        Ok((loops(host)? == 0).then_some(()))
+    })
 }

@@ -15,9 +15,8 @@ use anyhow::{Context, Result, ensure};
 use skep_tests::{
     host::{Host, Os},
     trial::{self, Test},
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
-use std::time::Duration;
 
 fn main() -> ExitCode {
     let tests: &[(&str, Test)] = &[
@@ -50,7 +49,7 @@ fn as_before(test: Test) -> impl Fn(&Host) -> Result<()> + Clone + Send + 'stati
         test(host)?;
         host.sh("rm -f /run/skep/run/*")?.ok()?;
         let mut changes = Vec::new();
-        wait_until(Duration::from_secs(5), "the host to be as before", || {
+        wait_until(PATIENCE, "the host to be as before", || {
             changes = before.changes(&host.snapshot()?);
             Ok(changes.is_empty().then_some(()))
         })

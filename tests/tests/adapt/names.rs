@@ -1,13 +1,13 @@
 //! The files by which names are looked up.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use skep_tests::{guest::Guest, host::Host, wait::wait_until};
+use skep_tests::{
+    guest::Guest,
+    host::Host,
+    wait::{PATIENCE, wait_until},
+};
 
 use super::{prints, sh, started, with_copy};
-
-const SOON: Duration = Duration::from_secs(5);
 
 /// The host's files, kept and put back.
 const KEEP: &str = "mkdir -p /run/kept && cd /etc && for f in resolv.conf hosts nsswitch.conf services; do \
@@ -24,7 +24,7 @@ fn with_hosts_files(host: &Host, work: impl FnOnce() -> Result<()>) -> Result<()
 /// Fails unless the guest's file soon reads as `want`.
 fn becomes(guest: &Guest<'_>, path: &str, want: &str) -> Result<()> {
     let mut last = String::new();
-    wait_until(SOON, "the file to follow", || {
+    wait_until(PATIENCE, "the file to follow", || {
         last = guest.exec(&["cat", path])?.stdout();
         Ok((last == want).then_some(()))
     })

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{Guest, prints, sh, started},
     host::Host,
-    wait::{timed, wait_until},
+    wait::{PATIENCE, timed, wait_until},
 };
 
 use super::DEBIAN;
@@ -68,7 +68,7 @@ fn told(host: &Host) -> Result<()> {
     wait_until(Duration::from_secs(10), "the init's own word", || {
         Ok((guest.property("ActiveState")? == "active").then_some(()))
     })?;
-    wait_until(Duration::from_secs(5), "the init's status", || {
+    wait_until(PATIENCE, "the init's status", || {
         Ok(guest
             .property("StatusText")?
             .starts_with("Running")

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{prints, sh, started},
     host::Host,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 use super::without_machine_id;
@@ -80,7 +80,7 @@ fn each_file(host: &Host) -> Result<()> {
                 "echo 'nameserver 192.0.2.8' >/etc/resolv.new; mv /etc/resolv.new /etc/resolv.conf",
             )?
             .ok()?;
-            wait_until(std::time::Duration::from_secs(5), "the change", || {
+            wait_until(PATIENCE, "the change", || {
                 let said = sh(&guest, "cat /etc/resolv.conf")?;
                 Ok((said == "nameserver 192.0.2.8").then_some(()))
             })?;

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     host::Host,
-    wait::{timed, wait_until},
+    wait::{PATIENCE, timed, wait_until},
 };
 
 use super::{BUSYBOX, contains, loaded, property};
@@ -33,7 +33,7 @@ pub(crate) fn side_by_side(host: &Host) -> Result<()> {
         one?.ok()?;
     }
     ensure!(loaded(host, "skep@life-side*.service")?.len() == 20);
-    wait_until(Duration::from_secs(5), "one keeper", || {
+    wait_until(PATIENCE, "one keeper", || {
         Ok((loaded(host, "skep-declared-*.slice")?.len() == 1).then_some(()))
     })?;
     // Wrong declarations are no failure of the upgrade.

@@ -3,7 +3,10 @@
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
-use skep_tests::{host::Host, wait::wait_until};
+use skep_tests::{
+    host::Host,
+    wait::{PATIENCE, wait_until},
+};
 
 use super::{BUSYBOX, SEEN, contains, loaded, property, started, wait_pending, waiting};
 
@@ -178,7 +181,7 @@ pub(crate) fn removal(host: &Host) -> Result<()> {
         .ok()
     };
     let gone = |name: &str| {
-        wait_until(Duration::from_secs(5), "the unit to be forgotten", || {
+        wait_until(PATIENCE, "the unit to be forgotten", || {
             Ok(loaded(host, &format!("skep@{name}.service"))?
                 .is_empty()
                 .then_some(()))
@@ -225,7 +228,7 @@ pub(crate) fn removal(host: &Host) -> Result<()> {
     let keepers = loaded(host, "skep-declared*")?;
     ensure!(keepers.len() == 2, "{keepers:?}");
     undeclare("life-quiet", "")?;
-    wait_until(Duration::from_secs(5), "the keepers to go", || {
+    wait_until(PATIENCE, "the keepers to go", || {
         Ok(loaded(host, "skep-*.slice")?.is_empty().then_some(()))
     })
 }

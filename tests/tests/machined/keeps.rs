@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use skep_tests::{guest::Guest, host::Host, wait::wait_until};
+use skep_tests::{
+    guest::Guest,
+    host::Host,
+    wait::{PATIENCE, wait_until},
+};
 
 use super::{DEBIAN, LIMIT, known, registered, started};
 
@@ -67,7 +71,7 @@ pub(super) fn supervisor(host: &Host) -> Result<()> {
         false => "systemctl kill --kill-whom=main --signal=TERM skep@mach-signals",
     };
     host.sh(again)?.ok()?;
-    wait_until(Duration::from_secs(5), "the end of the unit", || {
+    wait_until(PATIENCE, "the end of the unit", || {
         Ok((guest.property("ActiveState")? != "deactivating").then_some(()))
     })
     .map_err(|err| err.context(again))?;

@@ -1,12 +1,10 @@
 //! Names of containers on the host and in each other, and name servers.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::{Guest, prints, sh, started},
     host::Host,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 use super::internet;
@@ -110,7 +108,7 @@ fn resolve_with(host: &Host, kept: &str) -> Result<()> {
 /// Fails unless the container soon finds the name at that address.
 fn soon(guest: &Guest<'_>, name: &str, want: &str) -> Result<()> {
     let mut last = String::new();
-    wait_until(Duration::from_secs(5), "a name", || {
+    wait_until(PATIENCE, "a name", || {
         last = sh(guest, &format!("{} || true", asked(name)))?;
         Ok((last == want).then_some(()))
     })
@@ -131,7 +129,7 @@ fn servers_with(host: &Host) -> Result<()> {
     prints(&guest, &www, internet::ANSWER)?;
     let becomes = |want: &str| -> Result<()> {
         let mut last = String::new();
-        wait_until(Duration::from_secs(5), "resolv.conf to follow", || {
+        wait_until(PATIENCE, "resolv.conf to follow", || {
             last = sh(&guest, "grep -v '^# Written' /etc/resolv.conf")?;
             Ok((last == want).then_some(()))
         })

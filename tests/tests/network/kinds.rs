@@ -1,12 +1,10 @@
 //! Each kind: asked from inside at the first instruction, then from outside.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{Guest, sh, started},
     host::Host,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 use super::{
@@ -201,7 +199,7 @@ fn ipvlan(host: &Host, world: &[&str], addresses: &str) -> Result<()> {
 }
 
 fn says(guest: &Guest<'_>, text: &str) -> Result<()> {
-    wait_until(Duration::from_secs(5), text, || {
+    wait_until(PATIENCE, text, || {
         Ok(guest.journal()?.contains(text).then_some(()))
     })
 }

@@ -1,14 +1,12 @@
 //! What a container sends in another's name goes nowhere.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::{Guest, started},
     host::Host,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::around::{Around, SCRIPT, serves, serving};
 use super::frames::{Frame, MARK, Mac, arp, frame, frame_to, icmp6, link_local, mac, tagged, udp};
@@ -146,7 +144,7 @@ fn send(guest: &Guest<'_>, frames: &[Frame]) -> Result<()> {
 /// Fails unless exactly these frames came, of those with this beginning.
 fn came(around: &Around<'_>, unit: &str, own: usize) -> Result<()> {
     let mut said = String::new();
-    wait_until(Duration::from_secs(5), "the last frame", || {
+    wait_until(PATIENCE, "the last frame", || {
         said = around.said(unit)?;
         Ok(said.contains("own-last").then_some(()))
     })
@@ -223,7 +221,7 @@ pub(super) fn bridge(host: &Host) -> Result<()> {
     serves(&x, 80)?;
     send(&x, &sent)?;
     let mut missing: Vec<&str> = sent.iter().map(|frame| frame.name.as_str()).collect();
-    wait_until(Duration::from_secs(5), "every frame", || {
+    wait_until(PATIENCE, "every frame", || {
         let said = around.said("ports-open")?;
         missing.retain(|name| !said.lines().any(|line| line == *name));
         Ok(missing.is_empty().then_some(()))
@@ -333,9 +331,7 @@ pub(super) fn pair(host: &Host) -> Result<()> {
     )?
     .ok()?;
     send(&z, &knock)?;
-    wait_until(Duration::from_secs(5), "the packet", || {
-        Ok((!counted()?).then_some(()))
-    })?;
+    wait_until(PATIENCE, "the packet", || Ok((!counted()?).then_some(())))?;
     host.sh("nft delete table ip spy; /usr/libexec/skep/launcher clean --rules")?
         .ok()?;
     let tables = host.sh("nft list tables")?.ok()?;

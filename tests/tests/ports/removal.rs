@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use skep_tests::{
     guest::{Guest, started},
     host::Host,
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 use super::around::{Around, expect, serves, serving};
@@ -56,7 +56,7 @@ fn kill(host: &Host, around: &Around<'_>) -> Result<()> {
             host.exec(["/usr/libexec/skep/launcher", "clean"])?.ok()?;
         }
         let mut after = String::new();
-        wait_until(Duration::from_secs(5), "everything to be gone", || {
+        wait_until(PATIENCE, "everything to be gone", || {
             after = host.sh(state)?.ok()?;
             Ok((before == after).then_some(()))
         })

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use skep_tests::{guest::Guest, host::Host, wait::wait_until};
+use skep_tests::{
+    guest::Guest,
+    host::Host,
+    wait::{PATIENCE, wait_until},
+};
 
 use super::{prints, refused, with_store};
 
@@ -52,7 +56,7 @@ pub(super) fn answers(host: &Host) -> Result<()> {
         let unit = guest.unit();
         host.exec(["systemctl", "start", "--no-block", &unit])?
             .ok()?;
-        wait_until(Duration::from_secs(5), "the tool", || {
+        wait_until(PATIENCE, "the tool", || {
             Ok((host.exec(["pgrep", "-f", "sleep 1234"])?.status() == 0).then_some(()))
         })?;
         let time = guest.systemctl("stop")?;
