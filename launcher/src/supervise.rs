@@ -156,6 +156,9 @@ pub fn supervise(
             console.shrink();
             memory::release();
         }
+        // First of all: when the guest hangs up its terminal, the kernel drops what nobody has read yet.
+        unread |= events[..ready].iter().any(|event| event.data() == CONSOLE);
+        unread = unread && console.read();
         for event in &events[..ready] {
             // A stop that comes with the end of a boot is left in the descriptor: a reboot must find it.
             if supervisor.outcome.is_some() {
@@ -163,7 +166,6 @@ pub fn supervise(
             }
             match event.data() {
                 SIGNALS => supervisor.signalled(signals)?,
-                CONSOLE => unread = true,
                 OUTPUT => {
                     let closed = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
                     if event.events().intersects(closed) {
@@ -184,7 +186,6 @@ pub fn supervise(
                 supervisor.register_again(&epoll);
             }
         }
-        unread = unread && console.read();
         if console.reopened() {
             // Not watched, a journal that is full is only noticed later.
             let _ = watch_output(&epoll, &console);

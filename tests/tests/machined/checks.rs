@@ -92,7 +92,8 @@ pub(super) const RUNNING: &[Check] = &[
     ),
     (
         "journalctl --unit: console",
-        "journalctl --unit=$u --no-pager --output=cat | grep -F 'login:\nMulti-User\nGraphical'",
+        // Said before the getty hangs up the console.
+        "journalctl --unit=$u --no-pager --output=cat | grep 'Reached target.*Basic System'",
     ),
     (
         "loginctl -M",
