@@ -34,22 +34,27 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The default one. Its IPv6 network is one of this host's own, RFC 4193.
-    pub(crate) fn of_host(machine_id: Option<&str>) -> Pool {
-        let seed = format!("skep:{}", machine_id.unwrap_or_default());
+    /// The pool of these networks, each in place of the default of its family. The default IPv6 network is one of this
+    /// host's own, RFC 4193, and another one beside each IPv4 network: two bridges cannot have the same.
+    pub(crate) fn of(machine_id: Option<&str>, networks: &[Subnet]) -> Pool {
+        let mut v4 = (DEFAULT.0.into(), DEFAULT.1);
+        let mut given = None;
+        for network in networks {
+            match network.address {
+                IpAddr::V4(ip) => v4 = (ip.into(), network.prefix),
+                IpAddr::V6(ip) => given = Some((ip.into(), network.prefix)),
+            }
+        }
+        let beside = match v4 == (DEFAULT.0.into(), DEFAULT.1) {
+            true => String::new(),
+            false => format!(":{v4:?}"),
+        };
+        let seed = format!("skep:{}{beside}", machine_id.unwrap_or_default());
         // 40 bits of it.
         let own = u128::from(digest::of_bytes(seed.as_bytes()) >> 24);
         Pool {
-            v4: (DEFAULT.0.into(), DEFAULT.1),
-            v6: (0xfd << 120 | own << 80, 48),
-        }
-    }
-
-    /// Replaces the network of one family.
-    pub(crate) fn set(&mut self, network: Subnet) {
-        match network.address {
-            IpAddr::V4(ip) => self.v4 = (ip.into(), network.prefix),
-            IpAddr::V6(ip) => self.v6 = (ip.into(), network.prefix),
+            v4,
+            v6: given.unwrap_or((0xfd << 120 | own << 80, 48)),
         }
     }
 
@@ -209,7 +214,16 @@ fn taken(pool: &Pool, pair: bool, declared: &[IpAddr]) -> BTreeSet<u32> {
                 _ => None,
             }
         }
-        IpAddr::V6(_) => None,
+        IpAddr::V6(ip) => {
+            let offset = u128::from(*ip).checked_sub(pool.v6.0)?;
+            let (network, host) = (offset >> 64, offset & u128::from(u64::MAX));
+            let slot = match (pair, network) {
+                (false, 0) => host,
+                (true, 1..) => network - 1,
+                _ => return None,
+            };
+            u32::try_from(slot).ok()
+        }
     });
     slots.collect()
 }
@@ -260,7 +274,7 @@ mod tests {
     fn many_get_different_ones_whatever_the_order() {
         let names: Vec<String> = (0..500).map(|n| format!("c{n}")).collect();
         let backwards: Vec<String> = names.iter().rev().cloned().collect();
-        let pool = Pool::of_host(None);
+        let pool = Pool::of(None, &[]);
         for kind in [LinkKind::Nat("skep0".into()), LinkKind::Veth] {
             let (links, failed) = assigned(&pool, &kind, &names, &[]);
             let all: BTreeSet<Subnet> = links
@@ -274,11 +288,11 @@ mod tests {
 
     #[test]
     fn a_small_pool_runs_out_for_the_last_ones_only() {
-        let mut pool = Pool::of_host(None);
-        pool.set(Subnet {
+        let network = Subnet {
             address: [192, 0, 2, 0].into(),
             prefix: 28,
-        });
+        };
+        let pool = Pool::of(None, &[network]);
         assert_ne!(pool.bridge(), BRIDGE);
         let names: Vec<String> = (0..8).map(|n| format!("c{n}")).collect();
         // Eight addresses: network, bridge, broadcast and one that is declared are not free.
@@ -295,9 +309,46 @@ mod tests {
     }
 
     #[test]
+    fn two_bridges_have_no_network_in_common() {
+        let network = |address: &str, prefix| Subnet {
+            address: address.parse().unwrap(),
+            prefix,
+        };
+        let default = Pool::of(Some("a"), &[]);
+        let other = Pool::of(Some("a"), &[network("10.99.0.0", 16)]);
+        for (one, two) in default
+            .bridge_addresses()
+            .iter()
+            .zip(other.bridge_addresses())
+        {
+            assert_ne!(one.address, two.address);
+        }
+        let six = Pool::of(Some("a"), &[network("fd12::", 48)]);
+        assert_eq!(six.bridge_addresses()[1].address.to_string(), "fd12::1");
+        assert_eq!(
+            six.bridge_addresses()[0].address,
+            default.bridge_addresses()[0].address
+        );
+    }
+
+    #[test]
+    fn an_ipv6_address_of_another_is_not_given_away() {
+        let pool = Pool::of(None, &[]);
+        for (kind, pair) in [
+            (LinkKind::Nat("skep0".into()), false),
+            (LinkKind::Veth, true),
+        ] {
+            let (links, _) = assigned(&pool, &kind, &["web".into()], &[]);
+            let first = links["web"].addresses[1].address;
+            let (links, _) = assigned(&pool, &kind, &["web".into()], &[first]);
+            assert_ne!(links["web"].addresses[1].address, first, "{pair}");
+        }
+    }
+
+    #[test]
     fn both_ends_of_a_pair_are_in_one_network() {
         let (links, _) = assigned(
-            &Pool::of_host(Some("a")),
+            &Pool::of(Some("a"), &[]),
             &LinkKind::Veth,
             &["web".into()],
             &[],

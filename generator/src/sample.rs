@@ -25,7 +25,7 @@ pub(crate) fn wanted(name: &str, properties: Vec<Property>) -> Wanted {
         source: Path::new("/etc/skep").join(format!("{name}.container")),
         spec: spec(&format!("/var/lib/machines/{name}")),
         ids: Ids::Pick,
-        pool: Pool::of_host(None),
+        pool: Pool::of(None, &[]),
         properties,
         wanted_by: Vec::new(),
     }

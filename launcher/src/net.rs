@@ -134,7 +134,13 @@ pub fn rewrite() -> Result<(), StepError> {
     let host = Socket::open().at("open", "a rtnetlink socket")?;
     let records = Records::lock()?;
     let alive = sweep(&records, &host)?;
-    let fences: String = alive.iter().flat_map(filter::fences).collect();
+    // A container may have removed its link, and with it the host's end: the kernel refuses all rules for the sake of one
+    // that names a device which is gone (before Linux 6.16).
+    let there = |end: &&End| link::look(&host, end.index).is_ok_and(|seen| seen.name == end.name);
+    let fences: String = ends_of(&alive)
+        .filter(there)
+        .filter_map(filter::fence)
+        .collect();
     match fences.is_empty() && !alive.iter().any(Record::needs_rules) {
         true => Ok(()),
         false => filter::write(&records, &alive, fences),
@@ -176,11 +182,14 @@ fn record_of(name: &str, plan: &NetPlan) -> Record {
             record.loopback6 &= one.link.kind == LinkKind::Veth || !forward::filters_bridges();
             record.links.push(leads);
         }
-        let (v4, v6) = record.reached;
-        record.reached = (
-            v4.or(addresses().find(IpAddr::is_ipv4)),
-            v6.or(addresses().find(IpAddr::is_ipv6)),
-        );
+        // Over another link the host does not reach it.
+        if leads_through(one).is_some() {
+            let (v4, v6) = record.reached;
+            record.reached = (
+                v4.or(addresses().find(IpAddr::is_ipv4)),
+                v6.or(addresses().find(IpAddr::is_ipv6)),
+            );
+        }
     }
     record
 }
@@ -222,8 +231,11 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
     for (record, _) in &dead {
         remove_ends(host, record);
         filter::leave_loopback(host, record, &alive);
+        let others = |name: &String| ends_of(&alive).any(|end| end.name == *name);
         let fenced = record.ends.iter().filter(|end| end.fence.is_some());
-        fenced.for_each(|end| script.push_str(&rules::unfence(&end.name)));
+        // One that did not start may have wanted the name of another's.
+        let own = fenced.filter(|end| !others(&end.name));
+        own.for_each(|end| script.push_str(&rules::unfence(&end.name)));
     }
     let cleared = if dead.iter().any(|(record, _)| record.needs_rules()) {
         filter::write(records, &alive, script)
@@ -245,6 +257,10 @@ fn sweep(records: &Records, host: &Socket) -> Result<Vec<Record>, StepError> {
         ));
     }
     Ok(alive)
+}
+
+fn ends_of(records: &[Record]) -> impl Iterator<Item = &End> {
+    records.iter().flat_map(|record| &record.ends)
 }
 
 fn alias(name: &str) -> String {

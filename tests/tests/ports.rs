@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         ("forwarding_for_containers_only", beside::forwarding),
         ("rules_go_with_the_killed", removal::killed),
         ("rules_without_nft", removal::without),
+        ("rules_of_others_stay", removal::of_others_stay),
     ];
     trial::main(trial::everywhere(tests))
 }

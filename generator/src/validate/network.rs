@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use skep_spec::{Link, LinkKind, Net, Network, Subnet};
+use skep_spec::{Link, LinkKind, MacvlanMode, Net, Network, Subnet};
 
 use super::{At, Reader};
 use crate::addresses::{self, Pool};
@@ -161,7 +161,6 @@ fn first_link(reader: &mut Reader<'_>, draft: Option<&mut Draft>, what: &str) {
 
 /// The network from which addresses are taken.
 fn read_pool(reader: &mut Reader<'_>) -> Pool {
-    let mut pool = Pool::of_host(reader.facts.machine_id.as_deref());
     let given = reader.list("AddressPool", |text| {
         text.split_ascii_whitespace().map(link::pool).collect()
     });
@@ -176,9 +175,9 @@ fn read_pool(reader: &mut Reader<'_>) -> Pool {
                 .problems
                 .error(at.origin, Some("AddressPool"), message);
         }
-        pool.set(at.value);
     }
-    pool
+    let networks: Vec<Subnet> = given.into_iter().map(|at| at.value).collect();
+    Pool::of(reader.facts.machine_id.as_deref(), &networks)
 }
 
 /// A link with everything that does not depend on other containers.
@@ -193,8 +192,15 @@ fn complete(draft: Draft, number: usize, pool: &Pool) -> Result<Link, String> {
         LinkKind::Interface(name) => name.clone(),
         _ => format!("host{number}"),
     });
-    if matches!(kind, LinkKind::Ipvlan(_)) && draft.mac.is_some() {
-        return Err("an ipvlan has the hardware address of the host's link".into());
+    let shares = match kind {
+        LinkKind::Ipvlan(_) => Some("an ipvlan"),
+        LinkKind::Macvlan(_, MacvlanMode::Passthru) => Some("a macvlan of mode passthru"),
+        _ => None,
+    };
+    if let (Some(kind), Some(_)) = (shares, draft.mac) {
+        return Err(format!(
+            "{kind} has the hardware address of the host's link"
+        ));
     }
     let own_end = matches!(kind, LinkKind::Veth | LinkKind::Zone(_));
     if !own_end && !draft.host_addresses.is_empty() {
@@ -347,19 +353,36 @@ fn servers(reader: &mut Reader<'_>, network: Network) -> Vec<IpAddr> {
     given.into_iter().map(|at| at.value).collect()
 }
 
+/// Whether the host reaches an address of this family over the link.
+fn leads_to(link: &Link, v4: bool) -> bool {
+    let led = match link.kind {
+        LinkKind::Nat(_) | LinkKind::Veth | LinkKind::Bridge(_) | LinkKind::Zone(_) => true,
+        LinkKind::Macvlan(..) | LinkKind::Ipvlan(_) | LinkKind::Interface(_) => false,
+    };
+    let mut declared = link.addresses.iter();
+    led && (addresses::wants(link) || declared.any(|subnet| subnet.address.is_ipv4() == v4))
+}
+
 fn ports(reader: &mut Reader<'_>, links: &[Link], network: Network) -> Vec<skep_spec::Port> {
     let given = reader.list("Port", |text| {
         text.split_ascii_whitespace().map(link::port).collect()
     });
     let reached = network == Network::Private
-        && links.iter().any(|link| match link.kind {
-            LinkKind::Nat(_) | LinkKind::Veth => true,
-            LinkKind::Bridge(_) | LinkKind::Zone(_) => !link.addresses.is_empty(),
-            LinkKind::Macvlan(..) | LinkKind::Ipvlan(_) | LinkKind::Interface(_) => false,
-        });
+        && links
+            .iter()
+            .any(|link| leads_to(link, true) || leads_to(link, false));
     if let (false, Some(at)) = (reached, given.first()) {
         let message = || "no link leads from the host to the container; set Network=nat".into();
         reader.problems.error(at.origin, Some("Port"), message);
+    }
+    for at in given.iter().filter(|_| reached) {
+        let Some(ip) = at.value.address else { continue };
+        if !links.iter().any(|link| leads_to(link, ip.is_ipv4())) {
+            let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+            let message =
+                || format!("{ip} leads to no {family} address of the container; set Address= too");
+            reader.problems.error(at.origin, Some("Port"), message);
+        }
     }
     for (index, at) in given.iter().enumerate() {
         let end = |port: &skep_spec::Port| u32::from(port.host) + u32::from(port.count);

@@ -830,6 +830,21 @@ const WRONG: &[(&[u8], u32, &str)] = &[
         2,
         "no link leads from the host to the container",
     ),
+    (
+        b"[Container]\nNetwork=veth\nAddress=10.1.0.2/30\nHostAddress=10.1.0.1/30\nPort=[::1]:8080:80\n",
+        5,
+        "::1 leads to no IPv6 address of the container",
+    ),
+    (
+        b"[Container]\nNetwork=nat\nPort=[fe80::1]:81\n",
+        3,
+        "is an address of one link only",
+    ),
+    (
+        b"[Container]\nNetwork=macvlan:eth0,mode=passthru\nMACAddress=02:00:00:00:00:77\n",
+        2,
+        "a macvlan of mode passthru has the hardware address of the host's link",
+    ),
     // The unit.
     (
         b"[Unit]\nAfter=db\n",

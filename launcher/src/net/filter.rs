@@ -4,7 +4,7 @@ use skep_spec::Port;
 
 use super::foreign::Foreign;
 use super::forward::Forwarding;
-use super::record::{Fence, Record, Records};
+use super::record::{End, Fence, Record, Records};
 use super::{Live, forward, link, nft, rules};
 use crate::plan::net::LinkPlan;
 use crate::step::{At, StepError};
@@ -17,7 +17,7 @@ impl Live {
         records: &Records,
         alive: &[Record],
     ) -> Result<(), StepError> {
-        let script: String = fences(&self.record).collect();
+        let script: String = self.record.ends.iter().filter_map(fence).collect();
         if !self.record.needs_rules() {
             return match script.is_empty() {
                 true => Ok(()),
@@ -64,10 +64,9 @@ pub(super) fn fence_of(plan: &LinkPlan) -> Option<Fence> {
     })
 }
 
-/// The rules of a container's links alone.
-pub(super) fn fences(record: &Record) -> impl Iterator<Item = String> {
-    let ends = record.ends.iter();
-    ends.filter_map(|end| Some(rules::fence(&end.name, end.fence.as_ref()?)))
+/// The rules of one link alone.
+pub(super) fn fence(end: &End) -> Option<String> {
+    Some(rules::fence(&end.name, end.fence.as_ref()?))
 }
 
 /// Writes packet filter and forwarding as these containers need them, after `first`.
@@ -77,7 +76,7 @@ pub(super) fn write(records: &Records, all: &[Record], first: String) -> Result<
     forwarding.close(foreign.masquerades())?;
     nft::run(&(first + &rules::shared(all, forwarding.opened())))?;
     forwarding.open()?;
-    foreign.make_way(&rules::links(all));
+    foreign.make_way(&rules::ways(all));
     Ok(())
 }
 

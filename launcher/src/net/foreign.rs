@@ -2,12 +2,16 @@
 //!
 //! A packet that one chain accepts is still dropped by another: no rule of ours lets through what another program's chain
 //! refuses. Hosts with Docker or ufw have one of iptables, `FORWARD` with the policy "drop". There a container needs rules
-//! that accept what comes from its link and goes to it, at the top, where Docker and libvirt put theirs; what may really pass
-//! is decided in our own table. Chains of other makers are left alone, and named when they would drop.
+//! at the top, where Docker and libvirt put theirs. They accept what comes from a link with containers of ours only and goes
+//! to it, for what may really pass there is decided in our own table; and what goes to a published port and comes from it
+//! where others are behind the same link. They use expressions that iptables knows: of a rule with others, such as connection
+//! tracking, it says that the whole table is not for it. Chains of other makers are left alone, and named when they would drop.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::nft;
+use super::rules::Way;
 use crate::log;
 
 /// What marks our rules in chains of others.
@@ -69,15 +73,17 @@ impl Foreign {
         self.0.iter().any(nat)
     }
 
-    /// Makes way for what comes from these links and goes to them, and for nothing else any more.
-    pub(super) fn make_way(&self, links: &[String]) {
+    /// Makes way for these, and for nothing else any more.
+    pub(super) fn make_way(&self, ways: &[Way]) {
         for chain in self.0.iter().filter(|chain| chain.forwards()) {
             if chain.is_common() {
                 // Names the chain, and is no reason to fail: a container may do without what passes here.
-                if let Err(err) = through(chain, links) {
+                if let Err(err) = through(chain, ways) {
                     log::line(format_args!("{err}; {chain} may drop what containers send"));
                 }
-            } else if chain.drops() && !links.is_empty() {
+            } else if chain.drops() && !ways.is_empty() {
+                let links: BTreeSet<&str> = ways.iter().map(Way::link).collect();
+                let links: Vec<&str> = links.into_iter().collect();
                 log::line(format_args!(
                     "{chain} drops what it does not know: the way out and Port= need rules there that accept what comes from \
                      and goes to {}",
@@ -88,10 +94,11 @@ impl Foreign {
     }
 }
 
-fn through(chain: &Chain, links: &[String]) -> Result<(), crate::step::StepError> {
+fn through(chain: &Chain, ways: &[Way]) -> Result<(), crate::step::StepError> {
     let there = nft::list(&chain.words())?;
+    let family = &chain.name[0];
     let wanted: Vec<String> = match chain.drops() {
-        true => links.iter().flat_map(|link| accepting(link)).collect(),
+        true => ways.iter().flat_map(|way| accepting(family, way)).collect(),
         false => Vec::new(),
     };
     let script = change(&chain.words()[1..].join(" "), &there, &wanted);
@@ -101,8 +108,26 @@ fn through(chain: &Chain, links: &[String]) -> Result<(), crate::step::StepError
     }
 }
 
-fn accepting(link: &str) -> [String; 2] {
-    ["iifname", "oifname"].map(|way| format!("{way} \"{link}\" accept {MARK}"))
+/// The rules for a way in a chain of this family.
+fn accepting(family: &str, way: &Way) -> Vec<String> {
+    match way {
+        Way::Link(link) => ["iifname", "oifname"]
+            .map(|end| format!("{end} \"{link}\" accept {MARK}"))
+            .to_vec(),
+        Way::Port { address, .. } if address.is_ipv4() != (family == "ip") => Vec::new(),
+        Way::Port {
+            link,
+            address,
+            protocol,
+            ports,
+        } => [("iifname", "saddr", "sport"), ("oifname", "daddr", "dport")]
+            .map(|(end, at, port)| {
+                format!(
+                    "{end} \"{link}\" {family} {at} {address} {protocol} {port} {ports} accept {MARK}"
+                )
+            })
+            .to_vec(),
+    }
 }
 
 /// What makes the marked rules of a chain the wanted ones. iptables-save and -restore take the mark off: such a rule is as
@@ -201,13 +226,27 @@ mod tests {
 
     #[test]
     fn rules_in_chains_of_others_come_and_go() {
-        let wanted: Vec<String> = accepting("skep0").to_vec();
+        let wanted = accepting("ip", &Way::Link("skep0".into()));
         let script = change("ip filter FORWARD", "", &wanted);
         assert_eq!(
             script,
             "insert rule ip filter FORWARD iifname \"skep0\" accept comment \"skep\"\n\
              insert rule ip filter FORWARD oifname \"skep0\" accept comment \"skep\"\n"
         );
+        let port = Way::Port {
+            link: "br0".into(),
+            address: "192.0.2.9".parse().unwrap(),
+            protocol: "tcp".into(),
+            ports: "80-81".into(),
+        };
+        assert_eq!(
+            accepting("ip", &port),
+            [
+                "iifname \"br0\" ip saddr 192.0.2.9 tcp sport 80-81 accept comment \"skep\"",
+                "oifname \"br0\" ip daddr 192.0.2.9 tcp dport 80-81 accept comment \"skep\"",
+            ]
+        );
+        assert_eq!(accepting("ip6", &port), [""; 0]);
         let there = "  iifname \"skep0\" accept comment \"skep\" # handle 12\n\
                      \toifname \"skep0\" accept comment \"skep\" # handle 11\n  jump DOCKER # handle 3\n";
         assert_eq!(change("ip filter FORWARD", there, &wanted), "");

@@ -1,7 +1,7 @@
 //! A link of the host that is in a container for a while.
 //!
-//! It comes back with the name, hardware address and longest packet that it had, and up when it was; its addresses and
-//! routes are lost when it goes, and whoever manages it sees it come. A launcher that is killed gives nothing back: the kernel
+//! It comes back with the names, hardware address, longest packet, group and note that it had, and up when it was, whatever
+//! the container's root did to them; its addresses and routes are lost when it goes, and whoever manages it sees it come. A launcher that is killed gives nothing back: the kernel
 //! returns hardware to the initial network namespace and removes virtual links with the container's.
 
 use std::os::fd::BorrowedFd;
@@ -62,8 +62,16 @@ impl Lent {
         let before = &self.before;
         let there = link::look(inside, self.index);
         // A number may be chosen anew by the container's root, who has then removed this link.
-        if !there.is_ok_and(|seen| seen.kind == before.kind) {
+        let Some(there) = there.ok().filter(|seen| seen.kind == before.kind) else {
             return Err(StepError::new("link", &before.name).cure("the container removed it"));
+        };
+        // A name that the host has keeps the link from coming back.
+        let added = there
+            .others
+            .iter()
+            .filter(|name| !before.others.contains(name));
+        for name in added {
+            link::remove_name(inside, self.index, name).at("take off a name of", &before.name)?;
         }
         let name = free_name(host, &before.name);
         link::move_link(inside, self.index, &name, to)
@@ -71,6 +79,8 @@ impl Lent {
         let index = link::find(host, &name).at("find link", &name)?.index;
         link::change(host, index, before.mac, Some(before.mtu))
             .at("restore address and MTU of", &name)?;
+        link::set_group(host, index, before.group).at("restore group of", &name)?;
+        link::set_alias(host, index, &before.alias).at("restore note on", &name)?;
         if before.up {
             link::set_up(host, index).at("set up link", &name)?;
         }

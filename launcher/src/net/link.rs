@@ -28,12 +28,14 @@ const INFO: usize = 16;
 const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_PROP_LIST: u16 = 52;
 const RTM_NEWLINKPROP: u16 = 108;
+const RTM_DELLINKPROP: u16 = 109;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_LOCKED: u16 = 39;
 const NESTED: u16 = 0x8000;
 const IFA_F_NODAD: u8 = 2;
@@ -48,6 +50,8 @@ pub struct Seen {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Its other names.
+    pub others: Vec<String>,
     /// What was noted on it.
     pub alias: String,
     /// Its group.
@@ -213,9 +217,25 @@ pub fn set_alias(socket: &Socket, index: u32, alias: &str) -> Result<()> {
 /// Gives a link one more name, which may be long.
 pub fn add_name(socket: &Socket, index: u32, name: &str) -> Result<()> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_APPEND;
-    let mut request = Request::new(RTM_NEWLINKPROP, flags, &info(index));
+    change_name(socket, RTM_NEWLINKPROP, flags, index, name)
+}
+
+/// Takes such a name off a link.
+pub fn remove_name(socket: &Socket, index: u32, name: &str) -> Result<()> {
+    change_name(socket, RTM_DELLINKPROP, 0, index, name)
+}
+
+fn change_name(socket: &Socket, kind: u16, flags: i32, index: u32, name: &str) -> Result<()> {
+    let mut request = Request::new(kind, flags, &info(index));
     let list = request.open(IFLA_PROP_LIST | NESTED);
     request.put_text(IFLA_ALT_IFNAME, name).close(list);
+    socket.ask(&request)
+}
+
+/// Puts a link into a group.
+pub fn set_group(socket: &Socket, index: u32, group: u32) -> Result<()> {
+    let mut request = Request::new(libc::RTM_NEWLINK, 0, &info(index));
+    request.put_u32(libc::IFLA_GROUP, group);
     socket.ask(&request)
 }
 
@@ -234,6 +254,7 @@ pub fn lock_port(socket: &Socket, index: u32, mac: Mac) -> Result<()> {
     let port = request.open(libc::IFLA_PROTINFO | NESTED);
     request
         .put(IFLA_BRPORT_LEARNING, &[0])
+        .put(IFLA_BRPORT_UNICAST_FLOOD, &[0])
         .put(IFLA_BRPORT_LOCKED, &[1]);
     request.close(port);
     socket.ask(&request)?;
@@ -307,6 +328,10 @@ fn seen(answer: &Answer) -> Seen {
         match kind {
             libc::IFLA_IFNAME => seen.name = text(value),
             libc::IFLA_IFALIAS => seen.alias = text(value),
+            _ if kind == IFLA_PROP_LIST => {
+                let names = nested(value).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+                seen.others = names.map(|(_, name)| text(name)).collect();
+            }
             libc::IFLA_ADDRESS => seen.mac = value.try_into().ok().map(Mac),
             libc::IFLA_MTU => seen.mtu = number(value, 0),
             libc::IFLA_GROUP => seen.group = number(value, 0),

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use skep_spec::{ContainerSpec, Join, Link, LinkKind, Network, Port, Subnet};
+use skep_spec::{ContainerSpec, Join, Link, LinkKind, MacvlanMode, Network, Port, Subnet};
 
 use crate::host::HostFacts;
 
@@ -178,8 +178,11 @@ fn plan_link(name: &str, id: u128, number: usize, link: &Link) -> LinkPlan {
         LinkKind::Bridge(_) => (end("vb"), None, Some(guest_key)),
         LinkKind::Nat(name) => (end("vb"), bridge(name), Some(guest_key)),
         LinkKind::Zone(zone) => (end("vb"), bridge(&format!("vz-{zone}")), Some(guest_key)),
+        // With the hardware address of the host's link.
+        LinkKind::Macvlan(_, MacvlanMode::Passthru)
+        | LinkKind::Ipvlan(_)
+        | LinkKind::Interface(_) => (None, None, None),
         LinkKind::Macvlan(..) => (None, None, Some(MACVLAN_KEY)),
-        LinkKind::Ipvlan(_) | LinkKind::Interface(_) => (None, None, None),
     };
     LinkPlan {
         link: link.clone(),

@@ -232,6 +232,11 @@ fn lent(host: &Host, lan: &Lan<'_>) -> Result<()> {
             "ip", "link", "set", "eth0", "name", "renamed", "mtu", "1200",
         ])?
         .ok()?;
+    // As if it were a link of ours, and with a name that the host has.
+    sh(
+        &guest,
+        "ip link set renamed group 29547 alias skep@other; ip link property add dev renamed altname lanbr",
+    )?;
     guest.systemctl("stop")?;
     let after = state()?;
     ensure!(after == before, "was\n{before}\nis\n{after}");

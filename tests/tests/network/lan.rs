@@ -11,8 +11,9 @@ const FIRST: &str = include_str!("first.pl");
 /// Where it is on the host.
 const SCRIPT: &str = "/run/net-test/first.pl";
 
+/// A namespace takes its time to go, and the other ends of its links go last: each link is removed by itself.
 const DOWN: &str = "set +e; exec 2>/dev/null; for unit in net-host net-world; do systemctl stop $unit; systemctl reset-failed $unit; done; \
-    for link in wan0 lanbr card0; do ip link del $link; done; ip netns del world; umount /run/netns; rmdir /run/netns; \
+    for link in wan0 lan0 lanbr card0; do ip link del $link; done; ip netns del world; umount /run/netns; rmdir /run/netns; \
     rm -rf /run/net-test; :";
 
 /// `wan0` is the way out, without a way back; `lanbr` a bridge with somebody else in it; `card0` free for a container.

@@ -24,6 +24,7 @@ pub(super) fn others(host: &Host) -> Result<()> {
     let judged = [("firewalld", FIREWALLD), ("ufw", UFW), ("docker", DOCKER)]
         .into_iter()
         .try_for_each(|(name, rules)| beside(host, &around, name, rules))
+        .and_then(|()| neighbours(host, &around))
         .and_then(|()| named(host, &around));
     host.sh(&format!("nft flush ruleset; {OFF}"))?.ok()?;
     judged
@@ -85,6 +86,37 @@ fn beside(host: &Host, around: &Around<'_>, name: &str, rules: &str) -> Result<(
     host.sh("nft flush ruleset")?.ok().map(drop)
 }
 
+/// A router whose packet filter keeps others from a bridge: one container in there, with a port, opens that port only.
+fn neighbours(host: &Host, around: &Around<'_>) -> Result<()> {
+    let lan = "ip link add portsbr type bridge; ip link set portsbr up; ip address add 192.0.2.1/24 dev portsbr; \
+         ip netns add lan; ip link add lan0 type veth peer name lan1 netns lan; ip link set lan0 master portsbr up; \
+         ip -n lan link set lan1 up; ip -n lan address add 192.0.2.2/24 dev lan1; ip -n lan route add default via 192.0.2.1; \
+         ip -n world route add 192.0.2.0/24 via 198.51.100.1; sysctl -q net.ipv4.ip_forward=1; \
+         systemd-run --quiet --unit=ports-lan ip netns exec lan perl /run/ports-test/peer.pl serve lan 80";
+    host.sh(lan)?.ok()?;
+    host.write("/run/ports-test/rules.nft", UFW)?;
+    host.sh("nft -f /run/ports-test/rules.nft")?.ok()?;
+    let judged = (|| {
+        let network =
+            "Network=bridge:portsbr\nAddress=192.0.2.9/24\nGateway=192.0.2.1\nPort=8080:80\n";
+        let guest = started(host, "ports-lan", &serving("l", "80 81", network))?;
+        serves(&guest, 80)?;
+        expect(
+            "another host",
+            |targets| around.world(targets),
+            &[
+                ("tcp:198.51.100.1:8080", "l:80 sees 198.51.100.2"),
+                ("tcp:192.0.2.2:80", "timed out"),
+                ("tcp:192.0.2.9:81", "timed out"),
+            ],
+        )?;
+        guest.finish()
+    })();
+    host.sh("systemctl stop ports-lan.service; ip link del lan0; ip netns del lan; ip link del portsbr; ip -n world route del 192.0.2.0/24; nft flush ruleset; sysctl -q net.ipv4.ip_forward=0")?
+        .ok()?;
+    judged
+}
+
 /// A chain that nobody knows drops, and the start says which.
 fn named(host: &Host, around: &Around<'_>) -> Result<()> {
     host.sh(
@@ -126,6 +158,35 @@ fn named(host: &Host, around: &Around<'_>) -> Result<()> {
     guest.finish()
 }
 
+/// Forwarding that is on for its port leads a container on a link of its own no further, nor others to the rest of it.
+fn beside_a_pair(host: &Host, around: &Around<'_>) -> Result<()> {
+    let guest = started(
+        host,
+        "ports-pair",
+        &serving("p", "80 81", "Network=veth\nPort=8080:80\n"),
+    )?;
+    serves(&guest, 80)?;
+    let address = guest
+        .exec(&[
+            "/bin/sh",
+            "-c",
+            "ip -4 -o address show host0 | sed 's/.*inet //; s/\\/.*//'",
+        ])?
+        .ok()?;
+    let rest = format!("tcp:{address}:81");
+    expect(
+        "another host",
+        |targets| around.world(targets),
+        &[("tcp:198.51.100.1:8080", "p:80"), (&rest, "timed out")],
+    )?;
+    expect(
+        "inside",
+        |targets| inside(&guest, targets),
+        &[("tcp:203.0.113.2:80", "timed out")],
+    )?;
+    guest.finish()
+}
+
 /// Forwarding is on while a container needs it, and leads nobody else through the host.
 pub(super) fn forwarding(host: &Host) -> Result<()> {
     let around = Around::up(host)?;
@@ -162,6 +223,7 @@ pub(super) fn forwarding(host: &Host) -> Result<()> {
         guest.finish()?;
         let after = host.sh(read)?.ok()?;
         ensure!(before == after, "before {before:?}, after {after:?}");
+        beside_a_pair(host, &around)?;
         // The test would notice a host that leads through.
         host.sh("sysctl -q net.ipv4.ip_forward=1")?.ok()?;
         expect(

@@ -121,24 +121,52 @@ fn frames(own: &End, victim: &End) -> Vec<Frame> {
         six("bad-redirect", REDIRECT, own_link, victim.v6, own.mac),
         datagram("bad-dhcp", own.mac, own.v4.into(), (67, 68)),
         datagram("bad-dhcp6", own.mac, own_link.into(), (547, 546)),
+        // Clients do not look from which port it comes.
+        datagram("bad-dhcp-port", own.mac, own.v4.into(), (1067, 68)),
+        datagram("bad-dhcp6-port", own.mac, own_link.into(), (1547, 546)),
+        // One tag is taken off before the fence, the next one after it.
+        twice_tagged(
+            "bad-router-tags",
+            own.mac,
+            (
+                0x86dd,
+                icmp6("bad-router-tags", ROUTER, own_link, own_link, own.mac),
+            ),
+        ),
+        twice_tagged(
+            "bad-dhcp-tags",
+            own.mac,
+            udp("bad-dhcp-tags", own.v4.into(), broadcast, (67, 68)),
+        ),
         frame(
             "bad-tagged",
             own.mac,
             0x8100,
-            &tagged(udp("bad-tagged", victim.v4.into(), broadcast, (4242, 4242))),
+            &tagged(
+                5,
+                udp("bad-tagged", victim.v4.into(), broadcast, (4242, 4242)),
+            ),
         ),
         frame("bad-kind", own.mac, 0x88cc, &[0; 40]),
         datagram("own-last", own.mac, own.v4.into(), (4242, 4242)),
     ]
 }
 
+fn twice_tagged(name: &str, from: Mac, packet: (u16, Vec<u8>)) -> Frame {
+    frame(name, from, 0x8100, &tagged(0, (0x8100, tagged(0, packet))))
+}
+
 fn send(guest: &Guest<'_>, frames: &[Frame]) -> Result<()> {
-    let frames: Vec<&str> = frames.iter().map(|frame| frame.hex.as_str()).collect();
-    let script = format!(
-        "printf '%s\\n' {} | perl /peer.pl send host0",
-        frames.join(" ")
-    );
+    let script = sending(frames, "/peer.pl", "host0");
     guest.exec(&["/bin/sh", "-c", &script])?.ok().map(drop)
+}
+
+fn sending(frames: &[Frame], peer: &str, link: &str) -> String {
+    let frames: Vec<&str> = frames.iter().map(|frame| frame.hex.as_str()).collect();
+    format!(
+        "printf '%s\\n' {} | perl {peer} send {link}",
+        frames.join(" ")
+    )
 }
 
 /// Fails unless exactly these frames came, of those with this beginning.
@@ -271,6 +299,22 @@ fn of_others(host: &Host, around: &Around<'_>) -> Result<()> {
     send(&guest, &wanted)?;
     came(around, "ports-portsbr", 9)?;
     around.end("ports-portsbr")?;
+    // The bridge does not send it what is for somebody of whom it has not heard yet.
+    around.service(
+        "ports-in-b",
+        &format!("skep exec ports-b -- perl /peer.pl sniff host0 {MARK}"),
+    )?;
+    let to = |name: &str, mac| {
+        let (kind, packet) = udp(name, victim.v4.into(), any.v4.into(), (4242, 4242));
+        frame_to(name, mac, victim.mac, kind, &packet)
+    };
+    let sent = [
+        to("bad-unknown", [2, 0, 0, 0, 0, 0xaa]),
+        to("own-last", own),
+    ];
+    host.sh(&sending(&sent, SCRIPT, "portsbr"))?.ok()?;
+    came(around, "ports-in-b", 1)?;
+    around.end("ports-in-b")?;
     guest.finish()?;
     host.sh("ip link del portsbr")?.ok().map(drop)
 }

@@ -138,8 +138,8 @@ pub(crate) fn arp(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
 }
 
 /// A packet with the tag of a virtual network before it.
-pub(crate) fn tagged((kind, packet): (u16, Vec<u8>)) -> Vec<u8> {
-    [&5u16.to_be_bytes()[..], &kind.to_be_bytes(), &packet].concat()
+pub(crate) fn tagged(network: u16, (kind, packet): (u16, Vec<u8>)) -> Vec<u8> {
+    [&network.to_be_bytes()[..], &kind.to_be_bytes(), &packet].concat()
 }
 
 /// The address that IPv6 makes of a hardware address.

@@ -95,6 +95,7 @@ pub(super) fn everywhere(host: &Host) -> Result<()> {
     for (guest, who) in [(&a, "a"), (&b, "b"), (&v, "v")] {
         from_inside(guest, who)?;
     }
+    loopback_of_the_host_alone(host, &around, &v)?;
     // Its own address is nobody's business but the host's.
     let [address, _] = addresses(host, "ports-a")?;
     let target = format!("tcp:{address}:80");
@@ -107,6 +108,29 @@ pub(super) fn everywhere(host: &Host) -> Result<()> {
     v.finish()?;
     b.finish()?;
     a.finish()
+}
+
+/// Nobody but the host has its 127.0.0.1, however they come to ask for it.
+fn loopback_of_the_host_alone(host: &Host, around: &Around<'_>, veth: &Guest<'_>) -> Result<()> {
+    let via = |gateway: &str| {
+        format!(
+            "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; ip address flush dev lo; ip link set lo down; \
+             ip route replace 127.0.0.1/32 via {gateway} src $(ip -4 -o address show scope global | sed 's/.*inet //; s/\\/.*//; q')"
+        )
+    };
+    let target = &[("tcp:127.0.0.1:8444", "timed out")];
+    host.sh(&format!(
+        "ip netns exec world sh -c '{}'",
+        via("198.51.100.1").replace('\'', "'\\''")
+    ))?
+    .ok()?;
+    let judged = expect("another host", |targets| around.world(targets), target);
+    host.sh("ip netns exec world sh -c 'ip route del 127.0.0.1/32; ip link set lo up'")?
+        .ok()?;
+    judged?;
+    let gateway = "$(ip route show default | sed 's/.* via //; s/ .*//; q')";
+    veth.exec(&["/bin/sh", "-c", &via(gateway)])?.ok()?;
+    expect("v", |targets| inside(veth, targets), target)
 }
 
 fn from_inside(guest: &Guest<'_>, who: &str) -> Result<()> {

@@ -121,3 +121,49 @@ pub(super) fn without(host: &Host) -> Result<()> {
     nat.systemctl("start")?;
     nat.finish()
 }
+
+/// What one container does wrong, or its root, takes no rule from another.
+pub(super) fn of_others_stay(host: &Host) -> Result<()> {
+    let guest = |network: &str| {
+        format!(
+            "[Unit]\nStartLimitIntervalSec=0\n[Container]\nRoot=/var/lib/machines/debian-13\nEphemeral=yes\n\
+             Init=/usr/bin/sleep\nParameters=infinity\n{network}"
+        )
+    };
+    let tables = || host.sh("nft list tables")?.ok();
+    let two = started(host, "po-n", &guest("Network=nat\nLink=nat\n"))?;
+    let fence = "table netdev skep-vb-po-n-host1";
+    let before = tables()?;
+    ensure!(before.contains(fence), "{before}");
+    // Its one link has the name of the other's second.
+    let same = Guest::declare(host, "po-n-host1", &guest("Network=nat\n"))?;
+    ensure!(same.systemctl("start").is_err(), "it started");
+    ensure!(tables()? == before, "was\n{before}\nis\n{}", tables()?);
+    host.exec(["systemctl", "reset-failed", &same.unit()])?
+        .ok()?;
+    same.finish()?;
+
+    // The host's end goes with the container's.
+    let other = started(host, "po-y", &guest("Network=nat\nPort=8080:80\n"))?;
+    two.exec(&["ip", "link", "del", "host1"])?.ok()?;
+    host.sh("nft flush ruleset; /usr/libexec/skep/launcher clean --rules")?
+        .ok()?;
+    let after = tables()?;
+    let back = [
+        "table inet skep",
+        "table netdev skep-vb-po-y",
+        "table netdev skep-vb-po-n",
+    ];
+    ensure!(
+        back.iter()
+            .all(|table| after.lines().any(|line| line == *table)),
+        "not written again:\n{after}"
+    );
+    ensure!(
+        !after.contains(fence),
+        "rules for a link that is gone:\n{after}"
+    );
+    // The host as it was without both is what the other one knows.
+    drop(other);
+    two.finish()
+}

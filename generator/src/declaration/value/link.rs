@@ -390,7 +390,13 @@ fn at_address(text: &str) -> Result<(Option<IpAddr>, &str), String> {
         let Some((address, rest)) = rest.split_once("]:") else {
             return Err(format!("not [ADDRESS]:PORT: {}", quoted(text)));
         };
-        return Ok((Some(server(address)?), rest));
+        let address = server(address)?;
+        if matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+            return Err(format!(
+                "{address} is an address of one link only; write another one of the host, or none for all"
+            ));
+        }
+        return Ok((Some(address), rest));
     }
     match text.split_once(':') {
         Some((address, rest)) if address.contains('.') => Ok((Some(server(address)?), rest)),

@@ -144,12 +144,14 @@ fn changes_of_links() {
         &["IfAlias(\"skep@web\")"],
     );
     check(|socket| set_master(socket, 5, 6), &["Controller(6)"]);
+    check(|socket| set_group(socket, 5, 6), &["Group(6)"]);
     // Settings of a port are numbers to the oracle.
     read(
         |socket| lock_port(socket, 5, Mac([2, 0, 0, 0, 0, 7])),
         &[
             "interface_family: Bridge",
             "kind: 8, value: [0]",
+            "kind: 9, value: [0]",
             "kind: 39, value: [1]",
             "NewNeighbour",
             "ifindex: 5, state: Noarp",
