@@ -298,10 +298,18 @@ fn special(profile: Profile) -> Vec<(&'static str, Vec<Instruction>)> {
         ret(fail(libc::EAFNOSUPPORT)),
         ret(ALLOW),
     ]);
+    // The kernel loads the module of a family before it asks whether the family has pairs: only this one has.
+    let pair = vec![
+        load(argument(0)),
+        jump(EQUAL, libc::AF_UNIX as u32, 0, 1),
+        ret(ALLOW),
+        ret(fail(libc::EAFNOSUPPORT)),
+    ];
     all.extend([
         ("ioctl", ioctl),
         ("personality", personality),
         ("socket", socket),
+        ("socketpair", pair),
     ]);
     if profile == Profile::Strict {
         let flags = vec![

@@ -222,7 +222,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         id: "A21",
         what: "a system call filter that compares the wrong bits or forgets an ABI",
         seen: "CVE-2019-10063 flatpak, moby pull requests 52494 and 52547",
-        prevented: "a list of what is allowed, the native ABI only, comparison of the bits that the kernel reads",
+        prevented: "a list of what is allowed, the native ABI only, comparison of the bits that the kernel reads, families of sockets and of pairs",
         tests: &[
             Unit(
                 "launcher/src/plan/filter/tests.rs",

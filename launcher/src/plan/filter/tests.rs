@@ -94,6 +94,12 @@ fn arguments_decide_by_what_the_kernel_reads() {
         (Sysno::socket, [40, 1, 0], family),
         (Sysno::socket, [16, 3, 0], ALLOW),
         (Sysno::socket, [16, 3, 9], family),
+        (Sysno::socketpair, [1, 1, 0], ALLOW),
+        (Sysno::socketpair, [1 | high, 1, 0], ALLOW),
+        (Sysno::socketpair, [2, 1, 0], family),
+        (Sysno::socketpair, [30, 1, 0], family),
+        (Sysno::socketpair, [40, 1, 0], family),
+        (Sysno::socketpair, [40 | high, 1, 0], family),
     ] {
         assert_eq!(of(&plain, call, args), want, "{} {args:x?}", call.name());
     }
@@ -186,6 +192,8 @@ fn calls_of_another_architecture() {
         (Other::ioctl, [0, libc::TIOCSTI, 0], no),
         (Other::socket, [40, 1, 0], fail(libc::EAFNOSUPPORT)),
         (Other::socket, [2, 1, 0], ALLOW),
+        (Other::socketpair, [1, 1, 0], ALLOW),
+        (Other::socketpair, [30, 1, 0], fail(libc::EAFNOSUPPORT)),
         (Other::personality, [0x8, 0, 0], ALLOW),
     ] {
         let got = verdict(&both, ARCHITECTURE_X86, call.id() as u32, args);
