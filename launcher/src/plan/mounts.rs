@@ -43,12 +43,14 @@ const MASKS: [&str; 15] = [
 /// Tells when the machine's processors got hot, hence what others do: one file per processor.
 const THROTTLING: &str = "thermal_throttle";
 
-const READ_ONLY: [&str; 6] = [
+const READ_ONLY: [&str; 7] = [
     "/proc/sys",
     "/proc/apm",
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
+    // Who writes here makes a thread of the host work, at real-time priority.
+    "/proc/pressure",
     "/proc/tty/driver",
 ];
 
@@ -461,6 +463,7 @@ mod tests {
         let ops = plan(&spec);
         assert!(position(&ops, "mount proc") < position(&ops, "read-only /proc/sys"));
         assert!(position(&ops, "read-only /proc/sys") < position(&ops, "writable /proc/sys/net"));
+        assert!(position(&ops, "mount proc") < position(&ops, "read-only /proc/pressure"));
         assert!(position(&ops, "mount sysfs") < position(&ops, "mask /sys/firmware"));
         assert!(
             position(&ops, "notify socket") < position(&ops, "read-only from now on /run/host")

@@ -252,11 +252,17 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         id: "A23",
-        what: "settings of the whole machine are written: core_pattern, release_agent, sysrq, modprobe",
+        what: "settings of the whole machine are written: core_pattern, release_agent, sysrq, modprobe, pressure",
         seen: "CVE-2022-0492 Linux, CVE-2022-0811 CRI-O",
         prevented: "user namespace, locked read-only mounts, masks",
-        tests: &[Trial("evil_init"), Trial("interface_execution")],
-        reason: None,
+        tests: &[
+            Trial("evil_init"),
+            Trial("locks_busybox"),
+            Trial("interface_execution"),
+        ],
+        reason: Some(
+            "the guest can have the pressure of cgroups of its own watched by threads of the kernel",
+        ),
     },
     Attack {
         id: "A24",

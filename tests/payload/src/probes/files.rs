@@ -122,6 +122,7 @@ pub(super) const PROBES: &[Probe] = &[
         "write-module-parameter",
         Write("/sys/module/printk/parameters/time"),
     ),
+    ("write-pressure", Write("/proc/pressure/cpu")),
     ("write-cgroup-limit", Write("/sys/fs/cgroup/memory.max")),
     ("write-cgroup-pids", Write("/sys/fs/cgroup/pids.max")),
     (
