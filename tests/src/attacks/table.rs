@@ -86,6 +86,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             Unit("generator/tests/declarations/wrong.rs", "one_problem_each"),
             Unit("generator/src/validate/mounts.rs", "binds"),
             Trial("hostile_targets"),
+            Trial("g28_wiped_targets"),
         ],
         reason: None,
     },
