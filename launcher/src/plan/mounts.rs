@@ -21,20 +21,27 @@ use crate::sys::mount::Attr;
 use crate::tree::TreeFacts;
 
 /// Hidden from every container: they tell about the host, or act on it. What any of systemd-nspawn, Podman, Docker and LXC
-/// hides is here.
-const MASKS: [&str; 15] = [
+/// hides is here, and what only the container's root sees that has the host's ids.
+const MASKS: [&str; 22] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/dynamic_debug",
     "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
     "/proc/latency_stats",
+    "/proc/pagetypeinfo",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/slabinfo",
     "/proc/sysrq-trigger",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/proc/vmallocinfo",
     "/sys/firmware",
     "/sys/fs/selinux",
     "/sys/devices/virtual/powercap",
@@ -472,6 +479,22 @@ mod tests {
             ops.last().unwrap(),
             "rbind /srv on /srv ro,nosuid,nodev,idmap if it exists"
         );
+    }
+
+    #[test]
+    fn files_of_the_hosts_root_are_hidden() {
+        let ops = plan(&spec());
+        for path in [
+            "/proc/dynamic_debug",
+            "/proc/kpagecgroup",
+            "/proc/kpagecount",
+            "/proc/kpageflags",
+            "/proc/pagetypeinfo",
+            "/proc/slabinfo",
+            "/proc/vmallocinfo",
+        ] {
+            assert!(ops.contains(&format!("mask {path}")), "{path}");
+        }
     }
 
     #[test]

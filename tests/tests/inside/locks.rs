@@ -42,7 +42,8 @@ attack() {
 const LISTS: &str = r#"
 masked=""
 for file in /proc/acpi /proc/asound /proc/interrupts /proc/kallsyms /proc/kcore /proc/keys /proc/latency_stats \
-    /proc/sched_debug /proc/scsi /proc/sysrq-trigger /proc/timer_list /proc/timer_stats /sys/firmware \
+    /proc/sched_debug /proc/scsi /proc/sysrq-trigger /proc/timer_list /proc/timer_stats /sys/firmware /proc/dynamic_debug /proc/kpagecgroup /proc/kpagecount \
+    /proc/kpageflags /proc/pagetypeinfo /proc/slabinfo /proc/vmallocinfo \
     /sys/devices/virtual/powercap; do
     [ ! -e $file ] || masked="$masked $file"
 done
