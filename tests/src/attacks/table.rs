@@ -350,9 +350,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         id: "A31",
         what: "terminals belong to the wrong user, or have no end",
         seen: "CVE-2025-52565 runc",
-        prevented: "a devpts instance of its own, 1024 at most",
+        prevented: "a devpts instance of its own with 1024 at most; the package raises the limit of the machine",
         tests: &[Trial("g12_g13_g14_api_file_systems"), Trial("exhaustion")],
-        reason: None,
+        reason: Some(
+            "further instances that a guest mounts are bounded by the kernel.pty.max of the machine only",
+        ),
     },
     // Supervisor, systemd, configuration.
     Attack {
