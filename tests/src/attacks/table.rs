@@ -507,7 +507,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         prevented: "TasksMax=, limits of each tmpfs and of devpts, limits on user namespaces and on cgroups",
         tests: &[Trial("exhaustion"), Trial("user_namespaces")],
         reason: Some(
-            "MemoryMax= is the administrator's; limits by controllers are shown where the machine has them",
+            "MemoryMax= is the administrator's; limits by controllers are shown where the machine has them; the contexts of io_setup(2) have one limit for all, fs.aio-max-nr: raise it, or SystemCallFilter=~io_setup",
         ),
     },
     Attack {
