@@ -44,7 +44,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a link is swapped in between the look-up and the mount",
         seen: "CVE-2021-30465 runc, CVE-2017-1002101 Kubernetes, CVE-2018-15664 docker cp",
         prevented: "the descriptor that was looked up is what is mounted on; a tree that was replaced is an error",
-        tests: &[Trial("mount_points_race")],
+        tests: &[
+            Trial("mount_points_race"),
+            Unit(
+                "launcher/src/exec/root.rs",
+                "a_tree_that_was_replaced_is_an_error",
+            ),
+        ],
         reason: Some(
             "the way to a Bind= source is the administrator's: no part of it may be writable for another container",
         ),
