@@ -1,14 +1,14 @@
 //! `Template=`: the first start makes the tree, as a copy.
 //!
 //! The copy has another name until it is complete and on disk, so whatever interrupts it, a part is never taken for a tree.
-//! cp(1) and sync(1) do the work as children: they end with the stop that was asked for, however long a call takes.
+//! cp(1), sync(1) and rm(1) do the work as children: they end with the stop that was asked for, however long a call takes.
 
 use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Made {
     /// It is there.
     There,
-    /// A stop was asked for; no part of it is left.
+    /// A stop was asked for; what it may have left behind is no tree yet.
     Stopped,
 }
 
@@ -83,7 +83,9 @@ pub fn make(
         return Ok(Made::There);
     }
     let part = parent.join(hidden(name, ".skep-part"));
-    remove(&part)?;
+    if remove(&part, signals)? == Made::Stopped {
+        return Ok(Made::Stopped);
+    }
     let made = copy(&source, &part, template, signals).and_then(|made| match made {
         Made::Stopped => Ok(Made::Stopped),
         Made::There => renameat2(
@@ -97,11 +99,7 @@ pub fn make(
         .map(|()| Made::There),
     });
     if made != Ok(Made::There) {
-        notify::tell(&format!(
-            "STATUS=Removing an unfinished copy\nEXTEND_TIMEOUT_USEC={}",
-            PATIENCE.as_micros()
-        ));
-        remove(&part)?;
+        remove(&part, signals)?;
     }
     made
 }
@@ -156,9 +154,10 @@ fn copy(source: &Path, part: &Path, template: &Path, signals: &Signals) -> Resul
         "--".into(),
         part.into(),
     ];
+    let doing = format!("Copying {}", template.display());
     for argv in [copy, sync] {
         let object = format!("{} to {}", template.display(), part.display());
-        match run(&argv, template, signals)? {
+        match run(&argv, &doing, signals)? {
             None => return Ok(Made::Stopped),
             Some(WaitStatus::Exited(_, 0)) => {}
             Some(_) => {
@@ -171,16 +170,12 @@ fn copy(source: &Path, part: &Path, template: &Path, signals: &Signals) -> Resul
 }
 
 /// Runs a program; `None` when a stop was asked for first, and then it has ended.
-fn run(
-    argv: &[OsString],
-    template: &Path,
-    signals: &Signals,
-) -> Result<Option<WaitStatus>, StepError> {
+fn run(argv: &[OsString], doing: &str, signals: &Signals) -> Result<Option<WaitStatus>, StepError> {
     let words = argv
         .iter()
         .map(|word| CString::new(word.as_bytes()))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| StepError::new("NUL in path of template", template.display()))?;
+        .map_err(|_| StepError::new("NUL in a path:", doing))?;
     let child = match clone3(0, None).at("clone", "copying process")? {
         Side::Child => become_program(&words),
         Side::Parent(child) => child,
@@ -189,8 +184,7 @@ fn run(
     loop {
         let written = written(&child) >> 20;
         notify::tell(&format!(
-            "STATUS=Copying {}: {written} MiB in {} s\nEXTEND_TIMEOUT_USEC={}",
-            template.display(),
+            "STATUS={doing}: {written} MiB in {} s\nEXTEND_TIMEOUT_USEC={}",
             begin.elapsed().as_secs(),
             PATIENCE.as_micros()
         ));
@@ -244,16 +238,20 @@ fn written(child: &Child) -> u64 {
         .unwrap_or(0)
 }
 
-/// Removes what an interrupted copy has left.
-fn remove(part: &PathBuf) -> Result<(), StepError> {
-    let removed = match fs::symlink_metadata(part) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(part),
-        Ok(_) => fs::remove_file(part),
-        Err(err) => Err(err),
-    };
-    match removed {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.at("remove unfinished copy", part.display()),
+/// Removes what an interrupted copy has left, which may be deeper than this process may have files open.
+fn remove(part: &Path, signals: &Signals) -> Result<Made, StepError> {
+    if fs::symlink_metadata(part).is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
+        return Ok(Made::There);
+    }
+    let mut argv: Vec<OsString> = ["rm", "--recursive", "--force", "--one-file-system", "--"]
+        .map(OsString::from)
+        .into();
+    argv.push(part.into());
+    match run(&argv, "Removing an unfinished copy", signals)? {
+        None => Ok(Made::Stopped),
+        Some(WaitStatus::Exited(_, 0)) => Ok(Made::There),
+        Some(_) => Err(StepError::new("remove unfinished copy", part.display())
+            .cure("the lines above say why")),
     }
 }
 

@@ -180,7 +180,7 @@ fn purge(host: &Host) -> Result<()> {
 fn install(host: &Host) -> Result<()> {
     host.sh("dpkg --install /var/lib/machines/same.deb")?.ok()?;
     host.sh(
-        "systemctl is-active skep.service skep.path; systemctl is-enabled skep.service skep.path",
+        "systemctl is-active skep.service skep.path; systemctl is-enabled skep.service skep.path; test -s /usr/lib/sysctl.d/60-skep.conf",
     )?
     .ok()?;
     host.sh(&format!(

@@ -16,7 +16,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt,
 };
-use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat, stat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat, stat};
 use nix::unistd::{fchdir, pivot_root, symlinkat};
 
 use skep_spec::{Bind, Device, Missing, Network};
@@ -24,7 +24,7 @@ use skep_spec::{Bind, Device, Missing, Network};
 use crate::exec::explain::explain_filesystem;
 use crate::exec::overlay;
 use crate::exec::root::{c_path, explain_idmap};
-use crate::exec::share::{create_source, refuse_wiped};
+use crate::exec::share::{create_source, refuse_interface, refuse_target};
 use crate::exec::store;
 use crate::exec::target::{Kind, Targets};
 use crate::plan::LaunchPlan;
@@ -76,6 +76,7 @@ pub fn build(
     let targets = Targets {
         root,
         owner: plan.ids.host(0),
+        interfaces: Vec::new(),
     };
     let mut builder = Builder {
         targets,
@@ -185,7 +186,7 @@ impl Builder<'_> {
     }
 
     fn filesystem(
-        &self,
+        &mut self,
         kind: &str,
         target: &Path,
         options: &[(String, Option<String>)],
@@ -206,12 +207,19 @@ impl Builder<'_> {
         let mount = new_filesystem(&text(kind)?, &options, attr)
             .at(&format!("mount {kind} on"), &object)
             .map_err(|err| explain_filesystem(err, kind))?;
-        let target = if is_api(target) {
+        let place = if is_api(target) {
             self.targets.api_directory(target)?
         } else {
-            self.targets.declared(target, Kind::Directory)?
+            let place = self.targets.declared(target, Kind::Directory)?;
+            let what = format!("{kind} to {object}");
+            refuse_interface(&self.targets, &place, target, &what)?;
+            place
         };
-        attach(mount.as_fd(), target.as_fd()).at(&format!("attach {kind} to"), &object)
+        if is_interface(kind, target) {
+            let device = fstat(&mount).at("stat", &object)?.st_dev;
+            self.targets.interfaces.push(device);
+        }
+        attach(mount.as_fd(), place.as_fd()).at(&format!("attach {kind} to"), &object)
     }
 
     fn directory(&self, path: &Path, mode: u32) -> Result<(), StepError> {
@@ -390,7 +398,7 @@ impl Builder<'_> {
                 StepError::new("attach", place).cure("one is a directory, the other is not")
             );
         }
-        refuse_wiped(&self.targets, &target, &bind.target, &place)?;
+        refuse_target(&self.targets, &target, &bind.target, &place)?;
         attach(source.as_fd(), target.as_fd()).at("attach", place)
     }
 }
@@ -436,6 +444,11 @@ fn key_of(bind: &Bind) -> &'static str {
     } else {
         "Bind="
     }
+}
+
+/// Whether what is mounted at `target` is the kernel's or skep's own: the declaration cannot name it as a target either.
+fn is_interface(kind: &str, target: &Path) -> bool {
+    kind != "tmpfs" || ["/dev", "/run/host"].map(Path::new).contains(&target)
 }
 
 fn is_api(target: &Path) -> bool {

@@ -16,6 +16,7 @@ use skep_spec::{Overlay, Upper};
 
 use crate::exec::WORK;
 use crate::exec::root::{c_path, explain_idmap, open_dir};
+use crate::exec::share::refuse_target;
 use crate::exec::target::{Kind, Targets};
 use crate::step::{At, StepError};
 use crate::sys::creds::AsOwner;
@@ -138,6 +139,7 @@ pub fn declared(
         }
     })?;
     let target = targets.declared(&overlay.target, Kind::Directory)?;
+    refuse_target(targets, &target, &overlay.target, &object)?;
     attach(mount.as_fd(), target.as_fd()).at("attach", &object)
 }
 

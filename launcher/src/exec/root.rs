@@ -151,3 +151,31 @@ pub fn c_path(path: &Path) -> Result<CString, StepError> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| StepError::new("NUL in path", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_that_was_replaced_is_an_error() {
+        let place = std::env::temp_dir().join(format!("skep-replaced-{}", std::process::id()));
+        let (tree, locked) = (place.join("tree"), place.join("locked"));
+        fs::create_dir_all(&tree).unwrap();
+        let meta = fs::metadata(&tree).unwrap();
+        let open = || of_host(&tree, (meta.dev(), meta.ino()), Depth::One);
+        let opened = open();
+        fs::rename(&tree, &locked).unwrap();
+        fs::create_dir(&tree).unwrap();
+        let replaced = open();
+        fs::remove_dir_all(&place).unwrap();
+        if opened.as_ref().is_err_and(|err| err.is(Errno::EPERM)) {
+            eprintln!("ignored: mounts cannot be cloned here");
+            return;
+        }
+        opened.unwrap();
+        let told = replaced.unwrap_err().to_string();
+        assert!(told.starts_with("the tree was replaced"), "{told}");
+    }
+}

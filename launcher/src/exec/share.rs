@@ -1,5 +1,5 @@
-//! What is special about sources and targets of binds, beside mounting them: sources that are made, targets that are
-//! refused.
+//! What is special about sources and targets of declared mounts, beside mounting them: sources that are made, targets that
+//! are refused.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -25,13 +25,30 @@ pub fn create_source(path: &Path, object: &str) -> Result<(), StepError> {
         .at("create", object)
 }
 
-/// Refuses a target that is one of the wiped directories by way of links in the tree.
-pub fn refuse_wiped(
+/// Refuses a target that lies in a kernel interface by way of links in the tree.
+pub fn refuse_interface(
     targets: &Targets,
     target: impl AsFd,
     path: &Path,
     place: &str,
 ) -> Result<(), StepError> {
+    let found = fstat(&target).at("stat", path.display())?;
+    if !targets.interfaces.contains(&found.st_dev) {
+        return Ok(());
+    }
+    Err(StepError::new("attach", place).cure(
+        "in this tree that is a part of /proc, /sys, /dev or /run/host, by way of a link: name another target",
+    ))
+}
+
+/// As [`refuse_interface`], and a target that is one of the wiped directories, for what is the host's.
+pub fn refuse_target(
+    targets: &Targets,
+    target: impl AsFd,
+    path: &Path,
+    place: &str,
+) -> Result<(), StepError> {
+    refuse_interface(targets, &target, path, place)?;
     let found = fstat(&target).at("stat", path.display())?;
     for wiped in WIPED {
         let Ok(directory) = targets.existing(Path::new(wiped)) else {

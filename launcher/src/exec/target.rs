@@ -42,6 +42,8 @@ pub struct Targets {
     pub root: OwnedFd,
     /// Host id of the container's root.
     pub owner: u32,
+    /// Devices of the mounted kernel interfaces, which nothing declared covers.
+    pub interfaces: Vec<u64>,
 }
 
 impl Targets {

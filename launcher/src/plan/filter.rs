@@ -165,7 +165,7 @@ struct Abi {
 
 impl Abi {
     fn native() -> Abi {
-        let known = Sysno::iter().filter_map(|call| Some((number(call.id())?, call.name())));
+        let known = native().filter_map(|call| Some((number(call.id())?, call.name())));
         Abi {
             architecture: ARCHITECTURE,
             end: X32_BIT,
@@ -176,7 +176,8 @@ impl Abi {
     /// None on a machine that does not run its programs.
     fn of(architecture: Architecture) -> Option<Abi> {
         use syscalls::x86::Sysno;
-        let known = Sysno::iter().filter_map(|call| Some((number(call.id())?, call.name())));
+        let known = Sysno::iter().chain([Sysno::last()]);
+        let known = known.filter_map(|call| Some((number(call.id())?, call.name())));
         match architecture {
             Architecture::X86 => cfg!(target_arch = "x86_64").then(|| Abi {
                 architecture: ARCHITECTURE_X86,
@@ -185,6 +186,11 @@ impl Abi {
             }),
         }
     }
+}
+
+/// Every call of this machine. The iterator of the table ends before the last one (syscalls 0.8).
+fn native() -> impl Iterator<Item = Sysno> {
+    Sysno::iter().chain([Sysno::last()])
 }
 
 fn number(id: impl TryInto<u32>) -> Option<u32> {
@@ -298,10 +304,18 @@ fn special(profile: Profile) -> Vec<(&'static str, Vec<Instruction>)> {
         ret(fail(libc::EAFNOSUPPORT)),
         ret(ALLOW),
     ]);
+    // The kernel loads the module of a family before it asks whether the family has pairs: only this one has.
+    let pair = vec![
+        load(argument(0)),
+        jump(EQUAL, libc::AF_UNIX as u32, 0, 1),
+        ret(ALLOW),
+        ret(fail(libc::EAFNOSUPPORT)),
+    ];
     all.extend([
         ("ioctl", ioctl),
         ("personality", personality),
         ("socket", socket),
+        ("socketpair", pair),
     ]);
     if profile == Profile::Strict {
         let flags = vec![

@@ -21,20 +21,27 @@ use crate::sys::mount::Attr;
 use crate::tree::TreeFacts;
 
 /// Hidden from every container: they tell about the host, or act on it. What any of systemd-nspawn, Podman, Docker and LXC
-/// hides is here.
-const MASKS: [&str; 15] = [
+/// hides is here, and what only the container's root sees that has the host's ids.
+const MASKS: [&str; 22] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/dynamic_debug",
     "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
     "/proc/latency_stats",
+    "/proc/pagetypeinfo",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/slabinfo",
     "/proc/sysrq-trigger",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/proc/vmallocinfo",
     "/sys/firmware",
     "/sys/fs/selinux",
     "/sys/devices/virtual/powercap",
@@ -43,12 +50,14 @@ const MASKS: [&str; 15] = [
 /// Tells when the machine's processors got hot, hence what others do: one file per processor.
 const THROTTLING: &str = "thermal_throttle";
 
-const READ_ONLY: [&str; 6] = [
+const READ_ONLY: [&str; 7] = [
     "/proc/sys",
     "/proc/apm",
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
+    // Who writes here makes a thread of the host work, at real-time priority.
+    "/proc/pressure",
     "/proc/tty/driver",
 ];
 
@@ -461,6 +470,7 @@ mod tests {
         let ops = plan(&spec);
         assert!(position(&ops, "mount proc") < position(&ops, "read-only /proc/sys"));
         assert!(position(&ops, "read-only /proc/sys") < position(&ops, "writable /proc/sys/net"));
+        assert!(position(&ops, "mount proc") < position(&ops, "read-only /proc/pressure"));
         assert!(position(&ops, "mount sysfs") < position(&ops, "mask /sys/firmware"));
         assert!(
             position(&ops, "notify socket") < position(&ops, "read-only from now on /run/host")
@@ -469,6 +479,22 @@ mod tests {
             ops.last().unwrap(),
             "rbind /srv on /srv ro,nosuid,nodev,idmap if it exists"
         );
+    }
+
+    #[test]
+    fn files_of_the_hosts_root_are_hidden() {
+        let ops = plan(&spec());
+        for path in [
+            "/proc/dynamic_debug",
+            "/proc/kpagecgroup",
+            "/proc/kpagecount",
+            "/proc/kpageflags",
+            "/proc/pagetypeinfo",
+            "/proc/slabinfo",
+            "/proc/vmallocinfo",
+        ] {
+            assert!(ops.contains(&format!("mask {path}")), "{path}");
+        }
     }
 
     #[test]

@@ -6,12 +6,12 @@
 
 use std::fs::{self, Permissions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
 
 use crate::load::state_dir;
 use crate::plan::store::{GUIX_STORE, NIX_STORE};
@@ -83,16 +83,17 @@ fn collector(store: &Path) -> Option<PathBuf> {
     Path::new(roots).is_dir().then(|| roots.into())
 }
 
+/// No link is followed: the collector's directories may belong to a user of its own.
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
 fn add_indirect(roots: &Path, name: &str, link: &Path) -> Result<(OwnedFd, String), StepError> {
     let auto = roots.join("auto");
-    // The collector makes it with its first root; it belongs to whom the others belong.
-    if fs::create_dir(&auto).is_ok() {
-        let owner = fs::metadata(roots).at("stat", roots.display())?;
-        chown(&auto, Some(owner.uid()), Some(owner.gid())).at("chown", auto.display())?;
-    }
-    // No link followed: the directory may belong to a user of the collector's own.
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let directory = openat(AT_FDCWD, &auto, flags, Mode::empty()).at("open", auto.display())?;
+    let parent = openat(AT_FDCWD, roots, DIRECTORY, Mode::empty()).at("open", roots.display())?;
+    // The collector makes it with its first root.
+    let made = mkdirat(&parent, "auto", Mode::from_bits_truncate(0o755)).is_ok();
+    let directory = open_auto(&parent, made).at("open", auto.display())?;
     let (name, new) = (format!("skep-{name}"), format!(".skep-{name}.new"));
     let _ = unlinkat(&directory, new.as_str(), UnlinkatFlags::NoRemoveDir);
     symlinkat(link, &directory, new.as_str()).at("link", auto.join(&new).display())?;
@@ -100,3 +101,18 @@ fn add_indirect(roots: &Path, name: &str, link: &Path) -> Result<(OwnedFd, Strin
         .at("link", auto.join(&name).display())?;
     Ok((directory, name))
 }
+
+/// Opens the directory of indirect roots. One that was just made is given to whom `parent` belongs, who may have put another
+/// thing there in the meantime: what is not root's is not what was made.
+fn open_auto(parent: &OwnedFd, made: bool) -> nix::Result<OwnedFd> {
+    let directory = openat(parent, "auto", DIRECTORY, Mode::empty())?;
+    if made && fstat(&directory)?.st_uid == 0 {
+        let owner = fstat(parent)?;
+        let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+        fchown(&directory, Some(uid), Some(gid))?;
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::*;
 
@@ -42,9 +45,12 @@ fn a_copy_is_made_once_and_whole() {
     symlink("file", template.join("etc/link")).unwrap();
     fs::hard_link(template.join("etc/file"), template.join("etc/hard")).unwrap();
     fs::set_permissions(template.join("etc"), fs::Permissions::from_mode(0o1750)).unwrap();
-    // Left over by an interrupted copy.
-    fs::create_dir(place.0.join(".#tree.skep-part")).unwrap();
-    fs::write(place.0.join(".#tree.skep-part/old"), "").unwrap();
+    // Left over by an interrupted copy, and deeper than files may be open.
+    let part = place.0.join(".#tree.skep-part");
+    fs::create_dir_all(part.join("a/".repeat(100))).unwrap();
+    fs::write(part.join("old"), "").unwrap();
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
     let signals = Signals::block().unwrap();
     assert_eq!(
         make(&root, &template, &signals, &place.0.join(LOCKS)),

@@ -60,6 +60,8 @@ pub(crate) enum Attempt {
     Remount(&'static str),
     /// A socket of this family, type and protocol can be made.
     Socket(i32, i32, i32),
+    /// The kernel is asked for a pair of sockets of this family; that the family has none counts as reached.
+    Pair(i32),
     /// Anything else.
     Code(fn(&Facts) -> Outcome),
 }
@@ -94,6 +96,16 @@ impl Attempt {
             Attempt::Remount(path) => remount(path, facts),
             Attempt::Socket(family, kind, protocol) => {
                 Outcome::of(call!(libc::SYS_socket, family, kind, protocol), &[])
+            }
+            Attempt::Pair(family) => {
+                let result = call!(
+                    libc::SYS_socketpair,
+                    family,
+                    libc::SOCK_STREAM,
+                    0,
+                    &mut vec![0; 8]
+                );
+                Outcome::of(result, &[Errno::EOPNOTSUPP, Errno::ESOCKTNOSUPPORT])
             }
             Attempt::Code(code) => code(facts),
         }

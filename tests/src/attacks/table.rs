@@ -44,7 +44,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a link is swapped in between the look-up and the mount",
         seen: "CVE-2021-30465 runc, CVE-2017-1002101 Kubernetes, CVE-2018-15664 docker cp",
         prevented: "the descriptor that was looked up is what is mounted on; a tree that was replaced is an error",
-        tests: &[Trial("mount_points_race")],
+        tests: &[
+            Trial("mount_points_race"),
+            Unit(
+                "launcher/src/exec/root.rs",
+                "a_tree_that_was_replaced_is_an_error",
+            ),
+        ],
         reason: Some(
             "the way to a Bind= source is the administrator's: no part of it may be writable for another container",
         ),
@@ -86,6 +92,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             Unit("generator/tests/declarations/wrong.rs", "one_problem_each"),
             Unit("generator/src/validate/mounts.rs", "binds"),
             Trial("hostile_targets"),
+            Trial("g28_wiped_targets"),
         ],
         reason: None,
     },
@@ -222,7 +229,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         id: "A21",
         what: "a system call filter that compares the wrong bits or forgets an ABI",
         seen: "CVE-2019-10063 flatpak, moby pull requests 52494 and 52547",
-        prevented: "a list of what is allowed, the native ABI only, comparison of the bits that the kernel reads",
+        prevented: "a list of what is allowed, the native ABI only, comparison of the bits that the kernel reads, families of sockets and of pairs",
         tests: &[
             Unit(
                 "launcher/src/plan/filter/tests.rs",
@@ -252,11 +259,17 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         id: "A23",
-        what: "settings of the whole machine are written: core_pattern, release_agent, sysrq, modprobe",
+        what: "settings of the whole machine are written: core_pattern, release_agent, sysrq, modprobe, pressure",
         seen: "CVE-2022-0492 Linux, CVE-2022-0811 CRI-O",
         prevented: "user namespace, locked read-only mounts, masks",
-        tests: &[Trial("evil_init"), Trial("interface_execution")],
-        reason: None,
+        tests: &[
+            Trial("evil_init"),
+            Trial("locks_busybox"),
+            Trial("interface_execution"),
+        ],
+        reason: Some(
+            "the guest can have the pressure of cgroups of its own watched by threads of the kernel",
+        ),
     },
     Attack {
         id: "A24",
@@ -343,9 +356,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         id: "A31",
         what: "terminals belong to the wrong user, or have no end",
         seen: "CVE-2025-52565 runc",
-        prevented: "a devpts instance of its own, 1024 at most",
+        prevented: "a devpts instance of its own with 1024 at most; the package raises the limit of the machine",
         tests: &[Trial("g12_g13_g14_api_file_systems"), Trial("exhaustion")],
-        reason: None,
+        reason: Some(
+            "further instances that a guest mounts are bounded by the kernel.pty.max of the machine only",
+        ),
     },
     // Supervisor, systemd, configuration.
     Attack {
@@ -498,7 +513,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         prevented: "TasksMax=, limits of each tmpfs and of devpts, limits on user namespaces and on cgroups",
         tests: &[Trial("exhaustion"), Trial("user_namespaces")],
         reason: Some(
-            "MemoryMax= is the administrator's; limits by controllers are shown where the machine has them",
+            "MemoryMax= is the administrator's; limits by controllers are shown where the machine has them; the contexts of io_setup(2) have one limit for all, fs.aio-max-nr: raise it, or SystemCallFilter=~io_setup",
         ),
     },
     Attack {

@@ -16,6 +16,8 @@ probe("perf_event_open", 298, 0, 0, 0, 0, 0);
 probe("bpf", 321, 999, 0, 0);
 probe("af_alg", 41, 38, 5, 0);
 probe("af_vsock", 41, 40, 1, 0);
+probe("pair_vsock", 53, 40, 1, 0, $buffer);
+probe("pair_unix", 53, 1, 1, 0, $buffer);
 probe("audit", 41, 16, 3, 9);
 probe("inet", 41, 2, 1, 0);
 probe("tiocsti", 16, 99, 0x5412, $buffer);
@@ -43,6 +45,8 @@ pub(crate) fn refused(host: &Host) -> Result<()> {
         ("bpf", "1"),
         ("af_alg", "97"),
         ("af_vsock", "97"),
+        ("pair_vsock", "97"),
+        ("pair_unix", "ok"),
         ("audit", "97"),
         ("inet", "ok"),
         ("tiocsti", "1"),

@@ -277,6 +277,31 @@ pub(super) fn targets(host: &Host) -> Result<()> {
             ),
             (
                 "BindReadOnly=/var/lib/machines/.src/hostile:/mnt/a",
+                "ln -s /proc mnt/a",
+                Fails("a part of /proc, /sys, /dev or /run/host"),
+            ),
+            (
+                "BindReadOnly=/var/lib/machines/.src/hostile:/mnt/a",
+                "ln -s ../sys/fs/cgroup mnt/a",
+                Fails("a part of /proc, /sys, /dev or /run/host"),
+            ),
+            (
+                "BindReadOnly=/var/lib/machines/.src/hostile/file:/mnt/a/uptime",
+                "ln -s /proc mnt/a",
+                Fails("a part of /proc, /sys, /dev or /run/host"),
+            ),
+            (
+                "TemporaryFileSystem=/mnt/a",
+                "ln -s /dev mnt/a",
+                Fails("a part of /proc, /sys, /dev or /run/host"),
+            ),
+            (
+                "Overlay=/var/lib/machines/.src/hostile::/mnt/a",
+                "ln -s ../run/host mnt/a",
+                Fails("a part of /proc, /sys, /dev or /run/host"),
+            ),
+            (
+                "BindReadOnly=/var/lib/machines/.src/hostile:/mnt/a",
                 "echo >mnt/a",
                 Fails("one is a directory, the other is not"),
             ),

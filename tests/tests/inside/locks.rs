@@ -27,7 +27,7 @@ attack() {
     for kind in proc sysfs; do
         if mount -t "$kind" "$kind" /mnt/a 2>/dev/null; then echo "$1: fresh $kind"; umount /mnt/a; fi
     done
-    for file in /opt/ro/made /opt/ro/nested/made /opt/ro/nested/deeper/made /proc/sys/kernel/core_pattern /run/host/made; do
+    for file in /opt/ro/made /opt/ro/nested/made /opt/ro/nested/deeper/made /proc/sys/kernel/core_pattern /proc/pressure/cpu /run/host/made; do
         { true >"$prefix$file"; } 2>/dev/null && echo "$1: wrote $file"
     done
     for file in $masked; do
@@ -42,12 +42,13 @@ attack() {
 const LISTS: &str = r#"
 masked=""
 for file in /proc/acpi /proc/asound /proc/interrupts /proc/kallsyms /proc/kcore /proc/keys /proc/latency_stats \
-    /proc/sched_debug /proc/scsi /proc/sysrq-trigger /proc/timer_list /proc/timer_stats /sys/firmware \
+    /proc/sched_debug /proc/scsi /proc/sysrq-trigger /proc/timer_list /proc/timer_stats /sys/firmware /proc/dynamic_debug /proc/kpagecgroup /proc/kpagecount \
+    /proc/kpageflags /proc/pagetypeinfo /proc/slabinfo /proc/vmallocinfo \
     /sys/devices/virtual/powercap; do
     [ ! -e $file ] || masked="$masked $file"
 done
 locked="$masked /sys /opt/ro /opt/ro/nested /opt/ro/nested/deeper /opt/file /run/host"
-for file in /proc/sys /proc/bus /proc/fs /proc/irq /proc/tty/driver; do [ ! -e $file ] || locked="$locked $file"; done
+for file in /proc/sys /proc/bus /proc/fs /proc/irq /proc/pressure /proc/tty/driver; do [ ! -e $file ] || locked="$locked $file"; done
 prefix="" table=/proc/self/mountinfo
 mkdir -p /mnt/a
 "#;

@@ -151,7 +151,7 @@ pub(super) fn read_only(host: &Host) -> Result<()> {
 pub(super) fn wiped(host: &Host) -> Result<()> {
     sh(
         host,
-        &format!("mkdir -p {WORK}/data && echo kept >{WORK}/data/file"),
+        &format!("mkdir -p {WORK}/data {WORK}/upper && echo kept >{WORK}/data/file"),
     )?;
     for target in ["/tmp", "/run", "/var/run", "/run/lock", "/var/lock"] {
         refused(
@@ -171,6 +171,11 @@ pub(super) fn wiped(host: &Host) -> Result<()> {
         refused(
             host,
             &format!("Root={WORK}/tree\nBind={WORK}/data:{target}"),
+            "which a guest empties when it boots",
+        )?;
+        refused(
+            host,
+            &format!("Root={WORK}/tree\nOverlay={WORK}/data:{WORK}/upper:{target}"),
             "which a guest empties when it boots",
         )?;
     }

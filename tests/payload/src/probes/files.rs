@@ -15,6 +15,7 @@ pub(super) const PROBES: &[Probe] = &[
     ("read-kmsg-device", Open("/dev/kmsg")),
     ("read-kpagecount", Read("/proc/kpagecount")),
     ("read-kpageflags", Read("/proc/kpageflags")),
+    ("read-kpagecgroup", Read("/proc/kpagecgroup")),
     ("read-slabinfo", Read("/proc/slabinfo")),
     ("read-vmallocinfo", Read("/proc/vmallocinfo")),
     ("read-pagetypeinfo", Read("/proc/pagetypeinfo")),
@@ -122,6 +123,8 @@ pub(super) const PROBES: &[Probe] = &[
         "write-module-parameter",
         Write("/sys/module/printk/parameters/time"),
     ),
+    ("write-dynamic-debug", Write("/proc/dynamic_debug/control")),
+    ("write-pressure", Write("/proc/pressure/cpu")),
     ("write-cgroup-limit", Write("/sys/fs/cgroup/memory.max")),
     ("write-cgroup-pids", Write("/sys/fs/cgroup/pids.max")),
     (

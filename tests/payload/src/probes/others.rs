@@ -10,7 +10,7 @@ use nix::{
 use super::Probe;
 use crate::{
     attempt::{
-        Attempt::{Code, Socket},
+        Attempt::{Code, Pair, Socket},
         Facts, Place, opened, text,
     },
     call::call,
@@ -64,6 +64,9 @@ pub(super) const PROBES: &[Probe] = &[
     ("socket-qipcrtr", Socket(42, libc::SOCK_DGRAM, 0)),
     ("socket-packet", Socket(libc::AF_PACKET, libc::SOCK_RAW, 0)),
     ("socket-inet", Socket(libc::AF_INET, libc::SOCK_STREAM, 0)),
+    ("pair-inet", Pair(libc::AF_INET)),
+    ("pair-tipc", Pair(30)),
+    ("pair-vsock", Pair(40)),
     ("attribute-trusted", Code(attribute)),
     ("attribute-immutable", Code(immutable)),
     ("thaw-file-system", Code(thaw)),
