@@ -11,6 +11,7 @@ pub mod extend;
 pub mod hearing;
 pub mod names;
 pub mod notify;
+pub mod pace;
 pub mod publish;
 pub mod signals;
 pub mod state;
@@ -37,6 +38,7 @@ use crate::supervise::console::share::LISTENER;
 use crate::supervise::extend::Extension;
 use crate::supervise::hearing::Hearing;
 use crate::supervise::notify::Told;
+use crate::supervise::pace::Pace;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::{End, Event, Goal, Machine, Manners, Outcome, Reaction};
@@ -52,9 +54,6 @@ const MACHINED: u64 = 5;
 const NAMES: u64 = 6;
 const ADDRESSES: u64 = 7;
 const NETWORK: u64 = 8;
-
-/// Between two status texts of the guest.
-const STATUS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two looks at the container's addresses, which its root may change all the time.
 const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
@@ -93,8 +92,7 @@ struct Supervisor<'a> {
     probe_at: Option<(Instant, Goal)>,
     asking: Asking,
     outcome: Option<Outcome>,
-    /// When a status of the guest was passed on last.
-    described: Instant,
+    status: Pace,
     extension: Extension,
     ready: bool,
     /// Until there are too many of them.
@@ -126,7 +124,7 @@ pub fn supervise(
         probe_at: None,
         asking: Asking::default(),
         outcome: None,
-        described: Instant::now(),
+        status: Pace::default(),
         extension: Extension::booting(),
         ready: false,
         addresses: addresses.and_then(|socket| Addresses::of(socket).ok()),
@@ -193,6 +191,7 @@ pub fn supervise(
         if let Some((_, goal)) = supervisor.probe_at.take_if(|(at, _)| *at <= Instant::now()) {
             supervisor.probe(goal);
         }
+        supervisor.tell_late_status();
         if supervisor.look_at.is_some_and(|at| at <= Instant::now()) {
             supervisor.look(&epoll);
         }
@@ -320,6 +319,7 @@ impl Supervisor<'_> {
         let left = at
             .into_iter()
             .chain(self.look_at)
+            .chain(self.status.at())
             .chain(release)
             .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         match left.chain(console).min() {
@@ -332,10 +332,11 @@ impl Supervisor<'_> {
         for reaction in self.machine.next(event, self.started.elapsed()) {
             match reaction {
                 Reaction::Ready => self.ready(),
-                Reaction::Running => notify::tell(&format!("STATUS={}", self.description())),
-                Reaction::Status(text) => notify::tell(&format!("STATUS={text}")),
+                Reaction::Running => self.tell_status(self.description()),
+                Reaction::Status(text) => self.tell_status(text),
                 Reaction::Stopping => {
                     self.extension.stopping(self.started.elapsed());
+                    self.status.overtaken(Instant::now());
                     notify::tell(&format!("STOPPING=1\nSTATUS={}", describe::ASKED));
                 }
                 Reaction::Probe(goal) => self.probe(goal),
@@ -352,9 +353,23 @@ impl Supervisor<'_> {
     fn ready(&mut self) {
         self.ready = true;
         self.extension.ready();
+        self.status.overtaken(Instant::now());
         notify::tell(&format!("READY=1\nSTATUS={}", self.description()));
         if let Err(err) = self.publisher.ready() {
             crate::log::line(err);
+        }
+    }
+
+    fn tell_status(&mut self, text: String) {
+        if let Some(text) = self.status.offer(text, Instant::now()) {
+            notify::tell(&format!("STATUS={text}"));
+        }
+    }
+
+    /// Tells what had to wait.
+    fn tell_late_status(&mut self) {
+        if let Some(text) = self.status.due(Instant::now()) {
+            notify::tell(&format!("STATUS={text}"));
         }
     }
 
@@ -401,7 +416,7 @@ impl Supervisor<'_> {
             crate::log::line(err);
         }
         if self.machine.is_running() {
-            notify::tell(&format!("STATUS={}", self.description()));
+            self.tell_status(self.description());
         }
     }
 
@@ -498,12 +513,7 @@ impl Supervisor<'_> {
                     }
                 }
                 Told::Stopping => self.feed(Event::Leaving),
-                // The host's systemd reads each of them, so the guest does not set the pace.
-                Told::Status(_) if self.described.elapsed() < STATUS_PAUSE => {}
-                Told::Status(text) => {
-                    self.described = Instant::now();
-                    self.feed(Event::Status(text));
-                }
+                Told::Status(text) => self.feed(Event::Status(text)),
             }
         }
     }

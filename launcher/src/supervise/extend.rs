@@ -6,14 +6,13 @@
 
 use std::time::Duration;
 
+use crate::supervise::pace::PAUSE;
+
 /// How long after its start a boot may ask for more time: an upgrade at boot takes long.
 const BOOT_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// How long after it was asked to stop a guest may ask for more time.
 const STOP_LIMIT: Duration = Duration::from_secs(10 * 60);
-
-/// Between two messages: the host's systemd reads each of them, so the guest does not set the pace.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The present phase. All times are counted from the start of the container.
 #[derive(Debug)]
