@@ -108,6 +108,7 @@ pub fn supervise(
     signals: &Signals,
     publisher: Publisher,
 ) -> Result<Ending, StepError> {
+    signals.forget_reboot();
     let addresses = running.addresses.take();
     let running = &*running;
     let mut supervisor = Supervisor {

@@ -124,6 +124,11 @@ impl Signals {
         self.reboot.take()
     }
 
+    /// Drops a reboot that was asked for before there was anything to reboot: the boot that begins is the answer.
+    pub fn forget_reboot(&self) {
+        self.reboot.set(false);
+    }
+
     /// The signal that the last [`Signals::stop_requested`] found.
     pub fn stopped_by(&self) -> Option<i32> {
         self.stop.get()
@@ -149,6 +154,16 @@ mod tests {
         assert!(!signals.stop_requested().unwrap());
         assert!(signals.register_requested());
         assert!(!signals.register_requested());
+    }
+
+    #[test]
+    fn a_reboot_of_a_launch_is_forgotten() {
+        let signals = Signals::block().unwrap();
+        signals.reboot.set(true);
+        signals.forget_reboot();
+        raise(REGISTER).unwrap();
+        assert!(!signals.stop_requested().unwrap());
+        assert!(!signals.reboot_requested());
     }
 
     #[test]
