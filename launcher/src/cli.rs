@@ -27,7 +27,7 @@ use crate::supervise::ends::Memory;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
-use crate::supervise::{Ending, notify, supervise};
+use crate::supervise::{Boot, Ending, notify, supervise};
 use crate::template::{self, Made};
 use crate::{cgroup, log, net};
 
@@ -49,6 +49,9 @@ const EXIT_USAGE: u8 = 2;
 
 /// Exit status of a refused declaration: EX_CONFIG of sysexits.h, which systemd shows as "CONFIG".
 const EXIT_CONFIG: u8 = 78;
+
+/// Tells the next boot that the unit is active. No argument: a launcher of another release would refuse that.
+const ACTIVE: &str = "SKEP_ACTIVE";
 
 enum Verb {
     Boot(PathBuf),
@@ -227,8 +230,12 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         sealed::ensure(&handed)?;
     }
     let memory = Memory::begin(&file.name);
+    let boot = match std::env::var_os(ACTIVE) {
+        None => Boot::First,
+        Some(_) => Boot::Again,
+    };
     let mut held = None;
-    let mut ending = boot_once(file, &spec, &signals, begun, &mut held);
+    let mut ending = boot_once(file, &spec, &signals, begun, boot, &mut held);
     // Asked for after the last look of the supervisor: not to be lost in the next boot.
     if let Ok(ending) = &mut ending
         && ending.outcome == Outcome::Reboot
@@ -237,7 +244,12 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         ending.outcome = Outcome::Stopped;
     }
     memory.end(&ending);
-    finish(ending?.outcome, path)
+    let ending = ending?;
+    let next = match ending.ready {
+        true => Boot::Again,
+        false => boot,
+    };
+    finish(ending.outcome, path, next)
 }
 
 /// What is kept until the process ends or executes itself anew: locks, and what keeps a store's collector away.
@@ -249,6 +261,7 @@ fn boot_once(
     spec: &ContainerSpec,
     signals: &Signals,
     begun: Instant,
+    boot: Boot,
     held: &mut Held,
 ) -> Result<Ending, StepError> {
     if let (Some(root), Some(template)) = (&spec.root.path, &spec.root.template)
@@ -283,7 +296,7 @@ fn boot_once(
             publisher.export(running.export.as_fd());
             // The next boot plans anew, and until then they would only take memory.
             drop((file, host, std::mem::take(&mut plan.mounts)));
-            supervise(&plan, &mut running, signals, publisher)?
+            supervise(&plan, &mut running, signals, publisher, boot)?
         }
     };
     if ending.outcome == Outcome::Reboot {
@@ -309,7 +322,7 @@ fn refuse(problems: &[String]) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
-fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
+fn finish(outcome: Outcome, path: &Path, next: Boot) -> Result<ExitCode, StepError> {
     match outcome {
         Outcome::Stopped => {
             notify::tell("STATUS=Stopped");
@@ -322,7 +335,7 @@ fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
             notify::tell("STOPPING=1\nSTATUS=Powered off");
             Ok(ExitCode::SUCCESS)
         }
-        Outcome::Reboot => Err(boot_again(path)),
+        Outcome::Reboot => Err(boot_again(path, next)),
         Outcome::Failed(status) => {
             log::line(format_args!("the init exited with status {status}"));
             notify::tell(&format!(
@@ -340,7 +353,7 @@ fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
 
 /// Executes the installed launcher anew: the same main process for systemd, nothing left over from the last boot, and a
 /// changed spec or an upgraded launcher takes effect. Returns only on failure.
-fn boot_again(path: &Path) -> StepError {
+fn boot_again(path: &Path, boot: Boot) -> StepError {
     log::line("the container reboots");
     notify::tell("STATUS=Rebooting");
     let installed = Path::new(LAUNCHER);
@@ -349,11 +362,12 @@ fn boot_again(path: &Path) -> StepError {
     } else {
         Path::new("/proc/self/exe")
     };
-    let error = Command::new(program)
-        .arg("boot")
-        .arg("--spec")
-        .arg(path)
-        .exec();
+    let mut command = Command::new(program);
+    command.arg("boot").arg("--spec").arg(path);
+    if boot == Boot::Again {
+        command.env(ACTIVE, "yes");
+    }
+    let error = command.exec();
     match Err::<(), _>(error).at("execute", program.display()) {
         Err(err) => err,
         Ok(()) => StepError::new("execute", program.display()),

@@ -62,6 +62,15 @@ const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 /// off.
 const REST: Duration = Duration::from_secs(2);
 
+/// Which boot of a unit's run it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// None before it became ready: the unit is being started.
+    First,
+    /// The unit is active since an earlier one.
+    Again,
+}
+
 /// How a boot ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -107,6 +116,7 @@ pub fn supervise(
     running: &mut Running,
     signals: &Signals,
     publisher: Publisher,
+    boot: Boot,
 ) -> Result<Ending, StepError> {
     signals.forget_reboot();
     let addresses = running.addresses.take();
@@ -126,7 +136,7 @@ pub fn supervise(
         asking: Asking::default(),
         outcome: None,
         status: Pace::default(),
-        extension: Extension::booting(),
+        extension: Extension::booting(boot),
         ready: false,
         addresses: addresses.and_then(|socket| Addresses::of(socket).ok()),
         look_at: Some(Instant::now()),
