@@ -18,6 +18,7 @@ use crate::handed::{self, Handed};
 use crate::join::{self, Request, sealed};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::TREES;
+use crate::net::join::{Owner, await_owner};
 use crate::prepare::{Prepared, prepare};
 use crate::run::{self, Keep};
 use crate::step::{At, StepError};
@@ -282,6 +283,9 @@ fn boot_once(
         kept,
     } = prepared;
     *held = Some((locks, kept));
+    if boot == Boot::Again && await_owner(&plan.net, signals)? == Owner::Gone {
+        return Ok(Outcome::Stopped.into());
+    }
     let sockets = plan.sockets.len();
     let payload = cgroup::prepare(&host, plan.ids.host(0))?;
     let launched = launch(&plan, &tree, &payload, signals, Stdio::Console)?;

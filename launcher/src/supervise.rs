@@ -485,10 +485,8 @@ impl Supervisor<'_> {
     /// The container whose network this one shares has ended or boots again, and its links are gone.
     fn network_ended(&mut self) {
         crate::log::line("the container whose network this one shares has ended");
-        match self.plan.init.reboot {
-            Some(_) => self.feed(Event::RebootRequested),
-            None => self.feed(Event::StopRequested),
-        }
+        // One that has no signal for it is shut down, and boots again all the same.
+        self.feed(Event::RebootRequested);
     }
 
     fn reboot_requested(&mut self) {
