@@ -28,7 +28,7 @@ use crate::log;
 use crate::step::{At, StepError};
 use crate::streams::{End, Raw};
 use crate::supervise::console::message::{CHUNK, INPUT_LIMIT, Notice, Request, Wish};
-use crate::supervise::signals::{Signals, is_stop};
+use crate::supervise::signals::Signals;
 use crate::sys::pty::Size;
 
 /// Exit status when attaching failed.
@@ -84,7 +84,7 @@ pub fn run(request: &Attach) -> ExitCode {
 }
 
 fn attach(request: &Attach) -> Result<Over, StepError> {
-    let signals = Signals::of_caller()?;
+    let signals = Signals::of_terminal()?;
     let mut link = Link::new(&request.name);
     if let Some(over) = wait_for_console(&mut link, &signals)? {
         return Ok(over);
@@ -133,7 +133,7 @@ fn wait_for_console(link: &mut Link, signals: &Signals) -> Result<Option<Over>, 
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         let pause = PollTimeout::try_from(PAUSE).unwrap_or(PollTimeout::ZERO);
         if poll(&mut fds, pause) == Ok(1)
-            && let Some(signal) = signals.take()?.filter(|signal| is_stop(*signal))
+            && let Some(signal) = signals.take()?.filter(|signal| *signal != libc::SIGWINCH)
         {
             return Ok(Some(Over::Signal(signal)));
         }
@@ -276,7 +276,7 @@ impl Session<'_> {
 
     fn signalled(&mut self) -> Result<Option<Over>, StepError> {
         while let Some(signal) = self.signals.take()? {
-            if is_stop(signal) {
+            if signal != libc::SIGWINCH {
                 return Ok(Some(Over::Signal(signal)));
             }
             self.resized = true;

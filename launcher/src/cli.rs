@@ -18,6 +18,7 @@ use crate::handed::{self, Handed};
 use crate::join::{self, Request, sealed};
 use crate::load::{is_name, load_spec, parse_spec, spec_path};
 use crate::lock::TREES;
+use crate::net::join::{Owner, await_owner};
 use crate::prepare::{Prepared, prepare};
 use crate::run::{self, Keep};
 use crate::step::{At, StepError};
@@ -27,7 +28,7 @@ use crate::supervise::ends::Memory;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::Outcome;
-use crate::supervise::{Ending, notify, supervise};
+use crate::supervise::{Boot, Ending, notify, supervise};
 use crate::template::{self, Made};
 use crate::{cgroup, log, net};
 
@@ -49,6 +50,9 @@ const EXIT_USAGE: u8 = 2;
 
 /// Exit status of a refused declaration: EX_CONFIG of sysexits.h, which systemd shows as "CONFIG".
 const EXIT_CONFIG: u8 = 78;
+
+/// Tells the next boot that the unit is active. No argument: a launcher of another release would refuse that.
+const ACTIVE: &str = "SKEP_ACTIVE";
 
 enum Verb {
     Boot(PathBuf),
@@ -227,8 +231,12 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         sealed::ensure(&handed)?;
     }
     let memory = Memory::begin(&file.name);
+    let boot = match std::env::var_os(ACTIVE) {
+        None => Boot::First,
+        Some(_) => Boot::Again,
+    };
     let mut held = None;
-    let mut ending = boot_once(file, &spec, &signals, begun, &mut held);
+    let mut ending = boot_once(file, &spec, &signals, begun, boot, &mut held);
     // Asked for after the last look of the supervisor: not to be lost in the next boot.
     if let Ok(ending) = &mut ending
         && ending.outcome == Outcome::Reboot
@@ -237,7 +245,12 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         ending.outcome = Outcome::Stopped;
     }
     memory.end(&ending);
-    finish(ending?.outcome, path)
+    let ending = ending?;
+    let next = match ending.ready {
+        true => Boot::Again,
+        false => boot,
+    };
+    finish(ending.outcome, path, next)
 }
 
 /// What is kept until the process ends or executes itself anew: locks, and what keeps a store's collector away.
@@ -249,6 +262,7 @@ fn boot_once(
     spec: &ContainerSpec,
     signals: &Signals,
     begun: Instant,
+    boot: Boot,
     held: &mut Held,
 ) -> Result<Ending, StepError> {
     if let (Some(root), Some(template)) = (&spec.root.path, &spec.root.template)
@@ -269,6 +283,9 @@ fn boot_once(
         kept,
     } = prepared;
     *held = Some((locks, kept));
+    if boot == Boot::Again && await_owner(&plan.net, signals)? == Owner::Gone {
+        return Ok(Outcome::Stopped.into());
+    }
     let sockets = plan.sockets.len();
     let payload = cgroup::prepare(&host, plan.ids.host(0))?;
     let launched = launch(&plan, &tree, &payload, signals, Stdio::Console)?;
@@ -283,7 +300,7 @@ fn boot_once(
             publisher.export(running.export.as_fd());
             // The next boot plans anew, and until then they would only take memory.
             drop((file, host, std::mem::take(&mut plan.mounts)));
-            supervise(&plan, &mut running, signals, publisher)?
+            supervise(&plan, &mut running, signals, publisher, boot)?
         }
     };
     if ending.outcome == Outcome::Reboot {
@@ -309,7 +326,7 @@ fn refuse(problems: &[String]) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
-fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
+fn finish(outcome: Outcome, path: &Path, next: Boot) -> Result<ExitCode, StepError> {
     match outcome {
         Outcome::Stopped => {
             notify::tell("STATUS=Stopped");
@@ -322,7 +339,7 @@ fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
             notify::tell("STOPPING=1\nSTATUS=Powered off");
             Ok(ExitCode::SUCCESS)
         }
-        Outcome::Reboot => Err(boot_again(path)),
+        Outcome::Reboot => Err(boot_again(path, next)),
         Outcome::Failed(status) => {
             log::line(format_args!("the init exited with status {status}"));
             notify::tell(&format!(
@@ -340,7 +357,7 @@ fn finish(outcome: Outcome, path: &Path) -> Result<ExitCode, StepError> {
 
 /// Executes the installed launcher anew: the same main process for systemd, nothing left over from the last boot, and a
 /// changed spec or an upgraded launcher takes effect. Returns only on failure.
-fn boot_again(path: &Path) -> StepError {
+fn boot_again(path: &Path, boot: Boot) -> StepError {
     log::line("the container reboots");
     notify::tell("STATUS=Rebooting");
     let installed = Path::new(LAUNCHER);
@@ -349,11 +366,12 @@ fn boot_again(path: &Path) -> StepError {
     } else {
         Path::new("/proc/self/exe")
     };
-    let error = Command::new(program)
-        .arg("boot")
-        .arg("--spec")
-        .arg(path)
-        .exec();
+    let mut command = Command::new(program);
+    command.arg("boot").arg("--spec").arg(path);
+    if boot == Boot::Again {
+        command.env(ACTIVE, "yes");
+    }
+    let error = command.exec();
     match Err::<(), _>(error).at("execute", program.display()) {
         Err(err) => err,
         Ok(()) => StepError::new("execute", program.display()),

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use skep_spec::State;
@@ -91,6 +92,7 @@ pub fn run(request: Request) -> ExitCode {
 }
 
 fn enter(request: &Request) -> Result<u8, StepError> {
+    never_stopped()?;
     sealed::ensure(&Handed::default())?;
     set_undumpable().at("protect", "this process")?;
     let target = find(&request.name)?;
@@ -118,6 +120,16 @@ fn enter(request: &Request) -> Result<u8, StepError> {
             Ok(status)
         }
     }
+}
+
+/// The command is a child of this process, and its PID namespace cannot end before it was reaped: job control of the
+/// caller's terminal must not stop who reaps it. With these blocked, a read in the background is an error, and the end of the
+/// input.
+fn never_stopped() -> Result<(), StepError> {
+    let stops = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+    SigSet::from_iter(stops)
+        .thread_block()
+        .at("block", "signals of job control")
 }
 
 /// Finds the container's leader and makes sure that it is the one that the supervisor published.

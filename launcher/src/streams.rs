@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::{dup2_stdin, dup2_stdout, pipe2};
+use nix::unistd::{dup2_stdin, dup2_stdout, getpgrp, pipe2, tcgetpgrp};
 
 use crate::step::{At, StepError};
 pub(crate) use crate::streams::flow::End;
@@ -120,7 +120,7 @@ impl Streams {
         let raw = match &master {
             Some(master) => {
                 follow_size(master.as_fd());
-                Raw::enter()?
+                in_foreground().then(Raw::enter).transpose()?.flatten()
             }
             None => None,
         };
@@ -243,6 +243,11 @@ fn follow(master: BorrowedFd, terminal: BorrowedFd) {
     {
         let _ = pty::set_size(master, size);
     }
+}
+
+/// Whether this job may change the caller's terminal: one in the background has none, and would be stopped for it.
+fn in_foreground() -> bool {
+    tcgetpgrp(std::io::stdin()) == Ok(getpgrp())
 }
 
 /// Keeps no hold on the caller's input and output beside the flows: who is at their other end is to see when they close.

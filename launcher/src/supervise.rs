@@ -11,6 +11,7 @@ pub mod extend;
 pub mod hearing;
 pub mod names;
 pub mod notify;
+pub mod pace;
 pub mod publish;
 pub mod signals;
 pub mod state;
@@ -37,6 +38,7 @@ use crate::supervise::console::share::LISTENER;
 use crate::supervise::extend::Extension;
 use crate::supervise::hearing::Hearing;
 use crate::supervise::notify::Told;
+use crate::supervise::pace::Pace;
 use crate::supervise::publish::Publisher;
 use crate::supervise::signals::Signals;
 use crate::supervise::state::{End, Event, Goal, Machine, Manners, Outcome, Reaction};
@@ -53,15 +55,21 @@ const NAMES: u64 = 6;
 const ADDRESSES: u64 = 7;
 const NETWORK: u64 = 8;
 
-/// Between two status texts of the guest.
-const STATUS_PAUSE: Duration = Duration::from_millis(100);
-
 /// Between two looks at the container's addresses, which its root may change all the time.
 const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// After so long without an event, what the last ones took of memory is given back. Longer than a look at the addresses is put
 /// off.
 const REST: Duration = Duration::from_secs(2);
+
+/// Which boot of a unit's run it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// None before it became ready: the unit is being started.
+    First,
+    /// The unit is active since an earlier one.
+    Again,
+}
 
 /// How a boot ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +101,7 @@ struct Supervisor<'a> {
     probe_at: Option<(Instant, Goal)>,
     asking: Asking,
     outcome: Option<Outcome>,
-    /// When a status of the guest was passed on last.
-    described: Instant,
+    status: Pace,
     extension: Extension,
     ready: bool,
     /// Until there are too many of them.
@@ -109,7 +116,9 @@ pub fn supervise(
     running: &mut Running,
     signals: &Signals,
     publisher: Publisher,
+    boot: Boot,
 ) -> Result<Ending, StepError> {
+    signals.forget_reboot();
     let addresses = running.addresses.take();
     let running = &*running;
     let mut supervisor = Supervisor {
@@ -126,8 +135,8 @@ pub fn supervise(
         probe_at: None,
         asking: Asking::default(),
         outcome: None,
-        described: Instant::now(),
-        extension: Extension::booting(),
+        status: Pace::default(),
+        extension: Extension::booting(boot),
         ready: false,
         addresses: addresses.and_then(|socket| Addresses::of(socket).ok()),
         look_at: Some(Instant::now()),
@@ -194,6 +203,7 @@ pub fn supervise(
         if let Some((_, goal)) = supervisor.probe_at.take_if(|(at, _)| *at <= Instant::now()) {
             supervisor.probe(goal);
         }
+        supervisor.tell_late_status();
         if supervisor.look_at.is_some_and(|at| at <= Instant::now()) {
             supervisor.look(&epoll);
         }
@@ -321,6 +331,7 @@ impl Supervisor<'_> {
         let left = at
             .into_iter()
             .chain(self.look_at)
+            .chain(self.status.at())
             .chain(release)
             .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         match left.chain(console).min() {
@@ -333,10 +344,11 @@ impl Supervisor<'_> {
         for reaction in self.machine.next(event, self.started.elapsed()) {
             match reaction {
                 Reaction::Ready => self.ready(),
-                Reaction::Running => notify::tell(&format!("STATUS={}", self.description())),
-                Reaction::Status(text) => notify::tell(&format!("STATUS={text}")),
+                Reaction::Running => self.tell_status(self.description()),
+                Reaction::Status(text) => self.tell_status(text),
                 Reaction::Stopping => {
                     self.extension.stopping(self.started.elapsed());
+                    self.status.overtaken(Instant::now());
                     notify::tell(&format!("STOPPING=1\nSTATUS={}", describe::ASKED));
                 }
                 Reaction::Probe(goal) => self.probe(goal),
@@ -353,9 +365,23 @@ impl Supervisor<'_> {
     fn ready(&mut self) {
         self.ready = true;
         self.extension.ready();
+        self.status.overtaken(Instant::now());
         notify::tell(&format!("READY=1\nSTATUS={}", self.description()));
         if let Err(err) = self.publisher.ready() {
             crate::log::line(err);
+        }
+    }
+
+    fn tell_status(&mut self, text: String) {
+        if let Some(text) = self.status.offer(text, Instant::now()) {
+            notify::tell(&format!("STATUS={text}"));
+        }
+    }
+
+    /// Tells what had to wait.
+    fn tell_late_status(&mut self) {
+        if let Some(text) = self.status.due(Instant::now()) {
+            notify::tell(&format!("STATUS={text}"));
         }
     }
 
@@ -402,7 +428,7 @@ impl Supervisor<'_> {
             crate::log::line(err);
         }
         if self.machine.is_running() {
-            notify::tell(&format!("STATUS={}", self.description()));
+            self.tell_status(self.description());
         }
     }
 
@@ -460,10 +486,8 @@ impl Supervisor<'_> {
     /// The container whose network this one shares has ended or boots again, and its links are gone.
     fn network_ended(&mut self) {
         crate::log::line("the container whose network this one shares has ended");
-        match self.plan.init.reboot {
-            Some(_) => self.feed(Event::RebootRequested),
-            None => self.feed(Event::StopRequested),
-        }
+        // One that has no signal for it is shut down, and boots again all the same.
+        self.feed(Event::RebootRequested);
     }
 
     fn reboot_requested(&mut self) {
@@ -499,12 +523,7 @@ impl Supervisor<'_> {
                     }
                 }
                 Told::Stopping => self.feed(Event::Leaving),
-                // The host's systemd reads each of them, so the guest does not set the pace.
-                Told::Status(_) if self.described.elapsed() < STATUS_PAUSE => {}
-                Told::Status(text) => {
-                    self.described = Instant::now();
-                    self.feed(Event::Status(text));
-                }
+                Told::Status(text) => self.feed(Event::Status(text)),
             }
         }
     }

@@ -3,12 +3,13 @@
 #[path = "enter/attack.rs"]
 mod attack;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 use skep_tests::{
     guest::Guest,
     host::Host,
+    terminal::Terminal,
     trial::{self, Test},
 };
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         ("statuses", statuses),
         ("streams", streams),
         ("terminal", terminal),
+        ("background", background),
         ("place", place),
         ("options", options),
         ("hostile_guest", attack::hostile_guest),
@@ -180,6 +182,32 @@ fn terminal_of(host: &Host, name: &str) -> Result<()> {
     )?;
     // Only one of the two is a terminal: pipes.
     host.prints(&script(&format!("{enter} tty | cat")), "not a tty")
+}
+
+/// Job control stops nobody whom the container waits for at its end: with pipes, and with a terminal.
+fn background(host: &Host) -> Result<()> {
+    with_guest(host, "enter-back", BUSYBOX, |guest| {
+        let mut shell = Terminal::open(host, "PS1='ready$ ' bash --norc -i")?;
+        shell.wait_for("ready$ ")?;
+        for streams in [">/dev/null ", ""] {
+            shell.press(&format!("skep exec enter-back -- sleep 1000 {streams}&\r"))?;
+            shell.wait_for("ready$ ")?;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        // There is something to read for both.
+        shell.press("jobs; echo on$((1+1))ly\r")?;
+        let screen = shell.wait_for("on2ly\r\n")?;
+        ensure!(
+            screen.matches("Running").count() == 2 && !screen.contains("Stopped"),
+            "{screen:?}"
+        );
+        let took = guest.systemctl("stop")?;
+        ensure!(took < Duration::from_secs(5), "the stop took {took:?}");
+        let result = guest.property("Result")?;
+        ensure!(result == "success", "{result}\n{}", guest.status()?);
+        shell.press("exit\r")?;
+        shell.finish().map(drop)
+    })
 }
 
 /// Where the command lands: the same place as the init, whatever the container shares with the host.

@@ -65,6 +65,8 @@ fn main() -> ExitCode {
     trials.extend(each("every_init_lives", |host| lives(host, ROWS)));
     trials.extend(each("every_init_stops", |host| stops::all(host, ROWS)));
     trials.extend(each("reboots_in_place", reboot::in_place));
+    trials.extend(each("stops_what_goes_down", reboot::overtaken));
+    trials.extend(each("programs_that_ask_are_mute", stops::mute));
     trials.extend(each("declared_overrides_init", overrides::count));
     trials.extend(each("programs_are_services", programs::are_services));
     trials.extend(each("programs_run_as_second", programs::as_second));

@@ -15,13 +15,20 @@ use crate::supervise::console::clean::Shown;
 /// How long last words wait for a terminal that takes nothing.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
-/// Takes back what a guest may have set on a terminal: colours, the hidden cursor, keys in application mode, mouse reports,
-/// bracketed paste. Nothing of it shows where it was not set.
-const RESET: &[u8] =
-    b"\x1b[0m\x1b[?25h\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l";
+/// Takes back what a guest may have set on a terminal: other characters, colours, and by a soft reset (DECSTR) inserting, a
+/// part of the screen that scrolls and more; lines that do not wrap, the hidden cursor, keys in application mode and reported
+/// with modifiers, mouse and focus reports, bracketed paste. Nothing of it shows where it was not set.
+const RESET: &[u8] = b"\x0f\x1b(B\x1b[0m\x1b[!p\x1b[4l\x1b[?7h\x1b[?25h\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1003l\
+\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[>4m";
 
-/// Leaves the other screen of a terminal, where full-screen programs are shown.
-const LEAVE: &[u8] = b"\x1b[?1049l";
+/// Leave the other screen of a terminal, where full-screen programs are shown; with `h` at their end they enter it.
+const LEAVE: [&[u8]; 3] = [b"\x1b[?47l", b"\x1b[?1047l", b"\x1b[?1049l"];
+
+/// The longest of them.
+const LONGEST: usize = LEAVE[2].len();
+
+/// Shifts to other characters.
+const SHIFT_OUT: u8 = 0x0e;
 
 /// Standard output.
 #[derive(Debug)]
@@ -136,37 +143,38 @@ impl Output {
 #[derive(Debug, Default)]
 struct Screen {
     touched: bool,
-    other: bool,
+    /// What leaves the other screen, when that is shown.
+    other: Option<&'static [u8]>,
     recent: Vec<u8>,
 }
 
 impl Screen {
     fn feed(&mut self, bytes: &[u8]) {
-        self.touched |= bytes.contains(&0x1b);
+        self.touched |= bytes.iter().any(|byte| [0x1b, SHIFT_OUT].contains(byte));
         if !self.touched {
             return;
         }
-        let kept = self.recent.len().min(LEAVE.len() - 1);
+        let kept = self.recent.len().min(LONGEST - 1);
         self.recent.drain(..self.recent.len() - kept);
         self.recent.extend(bytes);
-        for window in self.recent.windows(LEAVE.len()) {
-            if let Some((last, rest)) = window.split_last()
-                && rest == &LEAVE[..LEAVE.len() - 1]
-            {
-                self.other = match last {
-                    b'h' => true,
-                    b'l' => false,
-                    _ => self.other,
+        for at in 0..self.recent.len() {
+            for leave in LEAVE {
+                let Some((last, mode)) = leave.split_last() else {
+                    continue;
                 };
+                let rest = self.recent[at..].strip_prefix(mode);
+                match rest.and_then(<[u8]>::first) {
+                    Some(b'h') => self.other = Some(leave),
+                    Some(byte) if byte == last => self.other = None,
+                    _ => {}
+                }
             }
         }
     }
 
     fn undo(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        if self.other {
-            out.extend(LEAVE);
-        }
+        out.extend(self.other.unwrap_or_default());
         if self.touched {
             out.extend(RESET);
         }
@@ -180,11 +188,17 @@ mod tests {
 
     #[test]
     fn the_screen_is_left_as_it_was() {
+        let left = |leave: usize| [LEAVE[leave], RESET].concat();
         for (parts, want) in [
             (&[&b"plain"[..]][..], Vec::new()),
             (&[b"\x1b[31m"], RESET.to_vec()),
-            (&[b"\x1b[?1049h"], [LEAVE, RESET].concat()),
-            (&[b"x\x1b[?10", b"49hvim"], [LEAVE, RESET].concat()),
+            (&[b"shifted \x0e"], RESET.to_vec()),
+            (&[b"\x1b[?1049h"], left(2)),
+            (&[b"\x1b[?1047h"], left(1)),
+            (&[b"\x1b[?47hvim"], left(0)),
+            (&[b"\x1b[?47h\x1b[?1049h\x1b[?1049l"], RESET.to_vec()),
+            (&[b"x\x1b[?10", b"49hvim"], left(2)),
+            (&[b"x\x1b[?4", b"7", b"h"], left(0)),
             (&[b"\x1b[?1049h", b"vim\x1b[?1049", b"l"], RESET.to_vec()),
         ] {
             let mut screen = Screen::default();

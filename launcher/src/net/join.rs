@@ -17,6 +17,7 @@ use crate::load::state_dir;
 use crate::plan::net::NetPlan;
 use crate::step::{At, StepError};
 use crate::supervise::publish::start_time;
+use crate::supervise::signals::Signals;
 use crate::sys::pidfd;
 
 /// How long another container may take to boot again.
@@ -90,6 +91,37 @@ fn await_container(name: &str) -> Result<File, StepError> {
             }
         }
     }
+}
+
+/// What there is of the container whose network is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// It runs or boots, or the network is not another container's.
+    There,
+    /// It has ended, or a stop was asked for while it was waited for.
+    Gone,
+}
+
+/// Waits, in a boot that follows another one, for the container whose network is shared: it boots again, too, or it has
+/// ended and its directory is gone for good.
+pub fn await_owner(plan: &NetPlan, signals: &Signals) -> Result<Owner, StepError> {
+    let Some(Join::Container(name)) = &plan.join else {
+        return Ok(Owner::There);
+    };
+    let begun = Instant::now();
+    while of_container(name)?.is_none() {
+        if signals.stop_requested()? {
+            return Ok(Owner::Gone);
+        }
+        if begun.elapsed() >= PATIENCE {
+            return Ok(match state_dir(name).exists() {
+                true => Owner::There,
+                false => Owner::Gone,
+            });
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Ok(Owner::There)
 }
 
 /// The namespace of a running container, and its leader. Both are opened before the leader is looked at once more, so that

@@ -2,7 +2,8 @@
 //!
 //! The program is entered like any other that `launcher exec` runs: with the container's ids and limits and nothing of
 //! ours, so that it can do there no more than the container's root can. It is a child of the supervisor, never waited for
-//! while it runs: a guest that holds it holds nobody else.
+//! while it runs: a guest that holds it holds nobody else. What it prints is the guest's, and would get into the journal past
+//! what cleans the console.
 
 use std::io;
 use std::process::{Child, Command, Stdio};
@@ -29,6 +30,8 @@ impl Asking {
             .args(argv)
             .env_clear()
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn();
         self.child = Some(child.at("run", argv.join(" "))?);
         Ok(())

@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
+use crate::supervise::Boot;
+use crate::supervise::pace::PAUSE;
+
 /// How long after its start a boot may ask for more time: an upgrade at boot takes long.
 const BOOT_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// How long after it was asked to stop a guest may ask for more time.
 const STOP_LIMIT: Duration = Duration::from_secs(10 * 60);
-
-/// Between two messages: the host's systemd reads each of them, so the guest does not set the pace.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The present phase. All times are counted from the start of the container.
 #[derive(Debug)]
@@ -25,10 +25,13 @@ pub struct Extension {
 }
 
 impl Extension {
-    /// A container that boots.
-    pub fn booting() -> Extension {
+    /// A container that boots. A boot after another one has no timeout: the host's systemd would let the unit run longer.
+    pub fn booting(boot: Boot) -> Extension {
         Extension {
-            limit: Some(BOOT_LIMIT),
+            limit: match boot {
+                Boot::First => Some(BOOT_LIMIT),
+                Boot::Again => None,
+            },
             next: Duration::ZERO,
         }
     }
@@ -62,7 +65,7 @@ mod tests {
     #[test]
     fn each_phase_has_an_end() {
         let seconds = Duration::from_secs;
-        let mut extension = Extension::booting();
+        let mut extension = Extension::booting(Boot::First);
         assert_eq!(extension.extend(seconds(30), seconds(5)), Some(seconds(30)));
         assert_eq!(extension.extend(seconds(30), seconds(5)), None, "too soon");
         assert_eq!(
@@ -78,5 +81,13 @@ mod tests {
             Some(seconds(600))
         );
         assert_eq!(extension.extend(seconds(1), seconds(9600)), None);
+    }
+    #[test]
+    fn a_boot_after_another_one_gets_none_until_it_stops() {
+        let seconds = Duration::from_secs;
+        let mut extension = Extension::booting(Boot::Again);
+        assert_eq!(extension.extend(seconds(30), seconds(5)), None);
+        extension.stopping(seconds(9));
+        assert_eq!(extension.extend(seconds(30), seconds(9)), Some(seconds(30)));
     }
 }

@@ -144,12 +144,18 @@ fn waited_for(pid: i32) -> Option<u64> {
     Some(u64::from_ne_bytes(set))
 }
 
+/// What a 32-bit program calls on this kernel instead: rt_sigtimedwait(2) and its kin with a 64-bit time. Sets are the same.
+const COMPAT: &[i64] = match cfg!(target_arch = "x86_64") {
+    true => &[177, 421],
+    false => &[],
+};
+
 /// Address of the set in a line of proc_pid_syscall(5): the call's number, then its arguments.
 fn sigtimedwait_set(call: &str) -> Option<u64> {
     let mut fields = call.split(' ');
     let number: i64 = fields.next()?.parse().ok()?;
     let set = fields.next()?.strip_prefix("0x")?;
-    if number == libc::SYS_rt_sigtimedwait {
+    if number == libc::SYS_rt_sigtimedwait || COMPAT.contains(&number) {
         u64::from_str_radix(set, 16).ok()
     } else {
         None
@@ -212,11 +218,12 @@ mod tests {
         let status = "SigBlk:\t0000001000000000\nSigCgt:\t0000000000004000\n";
         assert_eq!(mask(status, "SigBlk:"), bit(37));
         assert_eq!(mask(status, "SigIgn:"), 0);
-        let call = format!(
-            "{} 0x7ffd10 0x0 0x0 0x8 0x0 0x0 0x7ffc 0x7f1",
-            libc::SYS_rt_sigtimedwait
-        );
-        assert_eq!(sigtimedwait_set(&call), Some(0x7f_fd10));
+        for number in COMPAT.iter().chain(&[libc::SYS_rt_sigtimedwait]) {
+            let call = format!("{number} 0x7ffd10 0x0 0x0 0x8 0x0 0x0 0x7ffc 0x7f1");
+            assert_eq!(sigtimedwait_set(&call), Some(0x7f_fd10), "{number}");
+        }
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(COMPAT, [177, 421]);
         assert_eq!(sigtimedwait_set("running"), None);
         assert_eq!(sigtimedwait_set("0 0x1 0x2"), None);
     }

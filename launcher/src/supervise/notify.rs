@@ -1,7 +1,7 @@
 //! The notify protocol, sd_notify(3): from the guest's init, and to the host's systemd.
 //!
-//! Only the init itself is heard, by the credentials that the kernel attaches, and only `READY=1`, `STOPPING=1`,
-//! `STATUS=` and `EXTEND_TIMEOUT_USEC=` count.
+//! Only the init is heard, and only `READY=1`, `STOPPING=1`, `STATUS=` and `EXTEND_TIMEOUT_USEC=` count. The kernel attaches
+//! who sends, and the container's root may give any process of its own as that: nobody else can speak for the init.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -36,7 +36,7 @@ pub const REBOOT: i32 = SIGRTMIN + 5;
 const MANAGER: u32 = 1;
 
 /// Whether a signal asks for an end.
-pub fn is_stop(signal: i32) -> bool {
+fn is_stop(signal: i32) -> bool {
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT].contains(&signal)
 }
 
@@ -56,6 +56,31 @@ impl Signals {
             Signal::SIGQUIT,
             Signal::SIGWINCH,
         ])
+    }
+
+    /// The same with every other signal that would end a program unasked, for one that has to tidy up first. Those by which
+    /// the kernel tells a fault stay, they cannot wait.
+    pub fn of_terminal() -> Result<Signals, StepError> {
+        let signals = [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+            Signal::SIGWINCH,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGALRM,
+            Signal::SIGVTALRM,
+            Signal::SIGPROF,
+            Signal::SIGIO,
+            Signal::SIGPWR,
+            Signal::SIGSTKFLT,
+            Signal::SIGXCPU,
+            Signal::SIGXFSZ,
+        ];
+        let real_time = SIGRTMIN..=64;
+        let set = real_time.fold(SigSet::from_iter(signals), with_real_time);
+        Signals::of_set(&set)
     }
 
     /// Blocks these from here on.
@@ -124,6 +149,11 @@ impl Signals {
         self.reboot.take()
     }
 
+    /// Drops a reboot that was asked for before there was anything to reboot: the boot that begins is the answer.
+    pub fn forget_reboot(&self) {
+        self.reboot.set(false);
+    }
+
     /// The signal that the last [`Signals::stop_requested`] found.
     pub fn stopped_by(&self) -> Option<i32> {
         self.stop.get()
@@ -149,6 +179,16 @@ mod tests {
         assert!(!signals.stop_requested().unwrap());
         assert!(signals.register_requested());
         assert!(!signals.register_requested());
+    }
+
+    #[test]
+    fn a_reboot_of_a_launch_is_forgotten() {
+        let signals = Signals::block().unwrap();
+        signals.reboot.set(true);
+        signals.forget_reboot();
+        raise(REGISTER).unwrap();
+        assert!(!signals.stop_requested().unwrap());
+        assert!(!signals.reboot_requested());
     }
 
     #[test]

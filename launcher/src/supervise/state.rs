@@ -1,7 +1,8 @@
 //! The life of a container as a pure state machine: `(state, event, time) -> reactions`.
 //!
 //! A stop is asked for once and never lost: before the init can hear its shutdown signal the machine looks again and
-//! again; an init that never will is killed. After a stop was asked for, any end of the init is a stop. A second request
+//! again; an init that never will is killed. One that did hear and no longer does is shutting down already: how long that
+//! takes is a matter of the unit's time-out. After a stop was asked for, any end of the init is a stop. A second request
 //! kills at once, which is what machinectl and systemd-nspawn users know. A reboot that is asked for from outside goes the
 //! same way: any end of the init is one.
 
@@ -131,6 +132,8 @@ pub struct Manners {
 pub struct Machine {
     phase: Phase,
     manners: Manners,
+    /// Whether the init heard at any time, or said that it shuts down.
+    heard: bool,
 }
 
 impl Machine {
@@ -139,6 +142,7 @@ impl Machine {
         Machine {
             phase: Phase::Booting,
             manners,
+            heard: false,
         }
     }
 
@@ -149,10 +153,11 @@ impl Machine {
 
     /// The reactions to `event`, which happened `now` after the start.
     pub fn next(&mut self, event: Event, now: Duration) -> Vec<Reaction> {
+        self.heard |= matches!(event, Event::Leaving | Event::Heard(Hearing::Hears));
         match (event, self.phase) {
             (Event::Ready, Phase::Booting) => {
                 self.phase = Phase::Running;
-                vec![Reaction::Ready]
+                vec![Reaction::Ready, Reaction::Probe(Goal::Stop)]
             }
             (Event::Status(text), Phase::Booting) if self.manners.announces => {
                 vec![Reaction::Status(format!("Booting: {text}"))]
@@ -193,6 +198,10 @@ impl Machine {
                 None => self.first(heard, ending, now),
                 Some(pause) => self.again(heard, ending, pause),
             },
+            // Looked at before anything is asked of it, and less and less often.
+            (Event::Heard(_), _) if !self.heard => {
+                vec![Reaction::ProbeAfter(now.max(LOOK), Goal::Stop)]
+            }
             (Event::Ended(end), phase) => vec![Reaction::Finish(outcome(end, phase))],
             (
                 Event::Ready
@@ -230,7 +239,8 @@ impl Machine {
             Hearing::Unsettled => self.manners.again.is_some() || (!patient && !deaf),
             Hearing::Ignores | Hearing::Default => false,
         };
-        let told = (hears || !patient).then(|| self.manners.again.unwrap_or_default());
+        self.heard |= hears;
+        let told = hears.then(|| self.manners.again.unwrap_or_default());
         self.phase = Phase::Ending(Ending {
             deaf,
             told,
@@ -240,6 +250,7 @@ impl Machine {
             (true, _, Some(pause)) => vec![Reaction::Ask(goal), Reaction::ProbeAfter(pause, goal)],
             (true, _, None) => vec![Reaction::Ask(goal)],
             (false, true, _) => vec![Reaction::ProbeAfter(LOOK, goal)],
+            (false, false, _) if self.heard => vec![Reaction::ProbeAfter(DOUBT, goal)],
             (false, false, _) => vec![Reaction::Kill],
         }
     }
@@ -373,6 +384,57 @@ mod tests {
     }
 
     #[test]
+    fn an_init_is_looked_at_until_it_hears() {
+        let got = run(
+            false,
+            &[
+                (0, Event::Ready),
+                (0, DEAF),
+                (10, UNSETTLED),
+                (700, DEAF),
+                (1400, HEARS),
+                (2800, DEAF),
+            ],
+        );
+        let after = |ms| Reaction::ProbeAfter(Duration::from_millis(ms), Goal::Stop);
+        assert_eq!(got[2..], [after(10), after(10), after(700)]);
+    }
+
+    #[test]
+    fn an_init_that_shuts_down_already_is_given_its_time() {
+        let ready = (0, Event::Ready);
+        let reboot = (9000, Event::RebootRequested);
+        for before in [
+            vec![ready.clone(), (1000, HEARS)],
+            vec![ready.clone(), (9000, Event::Leaving)],
+            vec![(9000, Event::Leaving)],
+            vec![ready.clone(), reboot.clone(), (9000, HEARS)],
+            // What was believed to be heard counts as well.
+            vec![reboot, (9000, UNSETTLED), (13000, UNSETTLED)],
+        ] {
+            for will_hear in [true, false] {
+                let mut events = before.clone();
+                events.extend([(14000, Event::StopRequested), (18000, DEAF), (60000, DEAF)]);
+                let got = run(will_hear, &events);
+                let look = Reaction::ProbeAfter(DOUBT, Goal::Stop);
+                assert_eq!(got[got.len() - 2..], [look.clone(), look], "{before:?}");
+                events.push((61000, HEARS));
+                assert_eq!(
+                    run(will_hear, &events).last(),
+                    Some(&Reaction::Ask(Goal::Stop))
+                );
+            }
+        }
+        let events = [
+            ready,
+            (1000, DEAF),
+            (14000, Event::StopRequested),
+            (18000, DEAF),
+        ];
+        assert_eq!(run(true, &events).last(), Some(&Reaction::Kill));
+    }
+
+    #[test]
     fn a_second_request_kills() {
         let stop = Event::StopRequested;
         assert_eq!(
@@ -495,6 +557,7 @@ mod tests {
         let want = [
             shown("Booting: x"),
             Reaction::Ready,
+            Reaction::Probe(Goal::Stop),
             shown("Shutting down (from inside)"),
             shown("Shutting down (from inside): x"),
             Reaction::Running,
@@ -509,7 +572,7 @@ mod tests {
     fn ready_counts_once_and_not_while_stopping() {
         assert_eq!(
             run(true, &[(1, Event::Ready), (2, Event::Ready)]),
-            [Reaction::Ready]
+            [Reaction::Ready, Reaction::Probe(Goal::Stop)]
         );
         assert!(
             !run(true, &[(1, Event::StopRequested), (2, Event::Ready)]).contains(&Reaction::Ready)

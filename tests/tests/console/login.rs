@@ -143,6 +143,7 @@ pub(super) fn busybox(host: &Host) -> Result<()> {
             "{screen:?}"
         );
     }
+    signalled(host)?;
     // Who has nothing to write keeps nobody from writing, and goes when its reader does.
     let done = host.exec([
         "bash",
@@ -152,6 +153,27 @@ pub(super) fn busybox(host: &Host) -> Result<()> {
     ensure!(done.ok()?.ends_with("\n141"), "not ended by its reader");
     guest.finish()?;
     host.exec(["rm", "/run/con-inittab"])?.ok().map(drop)
+}
+
+/// The terminal is left as it was, whatever signal ends it.
+fn signalled(host: &Host) -> Result<()> {
+    for (signal, number) in [
+        ("USR1", 10),
+        ("ALRM", 14),
+        ("IO", 29),
+        ("XCPU", 24),
+        ("RTMIN+3", 37),
+    ] {
+        let terminal = attach(host, "con-ask")?;
+        let attached = attached(host, "con-ask")?;
+        let [process] = attached.as_slice() else {
+            anyhow::bail!("attached are {attached:?}");
+        };
+        host.exec(["kill", &format!("-{signal}"), process])?.ok()?;
+        ensure_left(terminal, 128 + number, "attached to the console")
+            .with_context(|| signal.to_owned())?;
+    }
+    Ok(())
 }
 
 /// The tools of systemd open terminals of their own inside.

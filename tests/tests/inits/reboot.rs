@@ -1,7 +1,13 @@
-//! `skep reboot`: what it waits for, and when it is refused.
+//! `skep reboot`: what it waits for, when it is refused, and what a stop makes of it.
 
-use anyhow::{Result, ensure};
-use skep_tests::{guest::Guest, host::Host};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use skep_tests::{
+    guest::Guest,
+    host::Host,
+    wait::{PATIENCE, wait_until},
+};
 
 use super::leader;
 
@@ -85,5 +91,44 @@ pub(super) fn in_place(host: &Host) -> Result<()> {
     let old = leader(&guest)?;
     host.exec(["skep", "reboot", "again"])?.ok()?;
     ensure!(leader(&guest)? != old);
+    guest.finish()
+}
+
+/// What BusyBox does at its end, with no signal handler left: longer than an init may take to install one.
+const INITTAB: &str = "::sysinit:/etc/init.d/rcS\n::respawn:/bin/sleep 1000000\n\
+                       ::shutdown:/bin/sh -c 'echo goes down >/dev/console; sleep 8; echo is down >/dev/console'\n";
+
+/// A stop does not cut short an init that shuts down already, whoever asked it to.
+pub(super) fn overtaken(host: &Host) -> Result<()> {
+    const PATH: &str = "/run/slow-inittab";
+    host.write(PATH, INITTAB)?;
+    let text = format!("{BUSYBOX}BindReadOnly={PATH}:/etc/inittab\n");
+    let guest = Guest::declare(host, "slow", &text)?;
+    let said = |line: &str| -> Result<usize> {
+        Ok(guest
+            .journal()?
+            .lines()
+            .filter(|said| *said == line)
+            .count())
+    };
+    let judged = ["skep reboot slow", "skep exec slow -- poweroff"]
+        .iter()
+        .try_for_each(|command| {
+            let before = (said("goes down")?, said("is down")?);
+            guest.systemctl("start")?;
+            // It has no handler in its first moment.
+            std::thread::sleep(Duration::from_secs(1));
+            host.sh(&format!("{command} >/dev/null 2>&1 &"))?.ok()?;
+            wait_until(Duration::from_secs(10), "the shutdown to begin", || {
+                Ok((said("goes down")? > before.0).then_some(()))
+            })?;
+            let took = guest.systemctl("stop")?;
+            wait_until(PATIENCE, "its last line", || {
+                Ok((said("is down")? > before.1).then_some(()))
+            })
+            .with_context(|| format!("{command}: cut short after {took:?}"))
+        });
+    host.exec(["rm", PATH])?.ok()?;
+    judged?;
     guest.finish()
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use skep_tests::host::Host;
+use skep_tests::{guest::prints, host::Host};
 
-use super::{Row, serves, with_all};
+use super::{ROWS, Row, serves, with_all};
 
 /// Time from the request of a start to that of the stop.
 const DELAYS: [Duration; 3] = [
@@ -44,5 +44,27 @@ pub(super) fn all(host: &Host, rows: &[Row]) -> Result<()> {
             ensure!(result == "success", "{result}\n{}", guest.status()?);
             Ok(())
         })
+    })
+}
+
+/// What runit's own program prints when a stop runs it is not told to the host's journal.
+pub(super) fn mute(host: &Host) -> Result<()> {
+    const LOUD: &str = "mv /sbin/runit-init /sbin/runit-real; \
+        printf '#!/bin/sh\\nprintf \"\\\\033[31mforged\\\\n\" | tee /dev/stderr\\nexec /sbin/runit-real \"$@\"\\n' >/sbin/runit-init; \
+        chmod 755 /sbin/runit-init; grep -c forged /sbin/runit-init";
+    let runit: Vec<Row> = ROWS
+        .iter()
+        .filter(|row| row.kind == "runit")
+        .copied()
+        .collect();
+    with_all(host, &runit, "mute", |guest, row| {
+        guest.systemctl("start")?;
+        serves(guest, row, None)?;
+        prints(guest, LOUD, "1")?;
+        let took = guest.systemctl("stop")?;
+        ensure!(took < LIMIT, "stopped in {took:?}\n{}", guest.journal()?);
+        let journal = guest.journal()?;
+        ensure!(!journal.contains("forged"), "{journal}");
+        Ok(())
     })
 }

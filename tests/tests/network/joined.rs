@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use skep_tests::{
     guest::{Guest, sh, started},
     host::Host,
@@ -72,8 +72,17 @@ fn shared(host: &Host) -> Result<()> {
         "net-second",
         &format!("{text}Network=container:net-first\n"),
     )?;
+    // A program that knows no reboot.
+    let third = Guest::declare(
+        host,
+        "net-third",
+        &format!(
+            "{text}Network=container:net-first\nInit=/bin/sleep\nParameters=1000000\nProcessTwo=yes\n"
+        ),
+    )?;
     // The other is started first.
     second.systemctl("start")?;
+    third.systemctl("start")?;
     let address = |guest: &Guest<'_>| sh(guest, "ip -4 -o addr show host0 | awk '{print $4}'");
     let space = |guest: &Guest<'_>| guest.exec(&["readlink", "/proc/self/ns/net"])?.ok();
     ensure!(first.property("ActiveState")? == "active");
@@ -83,21 +92,38 @@ fn shared(host: &Host) -> Result<()> {
     wait_until(LIMIT, "the reboot", || {
         Ok(space(&first).is_ok_and(|new| new != old).then_some(()))
     })?;
-    wait_until(LIMIT, "the second to follow", || {
-        let both = [space(&first), space(&second)];
-        Ok(matches!(&both, [Ok(a), Ok(b)] if a == b).then_some(()))
-    })?;
+    for other in [&second, &third] {
+        wait_until(LIMIT, "the others to follow", || {
+            let both = [space(&first), space(other)];
+            Ok(matches!(&both, [Ok(a), Ok(b)] if a == b).then_some(()))
+        })
+        .with_context(|| other.status().unwrap_or_default())?;
+    }
     ensure!(
         second
             .journal()?
             .contains("whose network this one shares has ended")
     );
+    // It ends by itself.
+    first.exec(&["poweroff", "-f"])?;
+    for guest in [&first, &second, &third] {
+        wait_until(LIMIT, "the end", || {
+            let state = (guest.property("ActiveState")?, guest.property("Result")?);
+            Ok((state == ("inactive".into(), "success".into())).then_some(()))
+        })
+        .with_context(|| guest.status().unwrap_or_default())?;
+    }
+    second.systemctl("start")?;
+    third.systemctl("start")?;
     first.systemctl("stop")?;
-    ensure!(
-        second.property("ActiveState")? == "inactive",
-        "{}",
-        second.status()?
-    );
+    for guest in [&second, &third] {
+        ensure!(
+            guest.property("ActiveState")? == "inactive",
+            "{}",
+            guest.status()?
+        );
+    }
+    third.finish()?;
     second.finish()?;
     first.finish()?;
 
