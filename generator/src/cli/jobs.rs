@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::apply::{Failed, Layout, Request, apply, collect, observe};
+use crate::apply::{Declarations, Failed, Layout, Request, apply, collect, observe};
 use crate::manager::{BusError, Job, JobEnd, Jobs, Systemd, Verb, within};
 use crate::problem::escaped;
 use crate::reconcile::{Activity, Step, World, reconcile};
@@ -100,20 +100,11 @@ async fn restart_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Re
     let (mut plain, mut anew) = (Vec::new(), Vec::new());
     for name in names {
         // Something that runs is not stopped for a declaration that cannot start it again.
-        let refused = world
-            .declared
+        let runs = world
+            .loaded
             .get(name)
-            .is_some_and(|declared| declared.refused);
-        if refused
-            && world
-                .loaded
-                .get(name)
-                .is_some_and(|unit| unit.activity == Activity::Running)
-        {
-            declarations
-                .find(name)
-                .iter()
-                .for_each(|container| container.problems.iter().for_each(print_problem));
+            .is_some_and(|unit| unit.activity == Activity::Running);
+        if runs && print_refused(&declarations, name) {
             report::error_line(&format!("{name}: not restarted: its declaration is wrong"));
             all_well = false;
         } else if pending.contains(name) {
@@ -131,6 +122,18 @@ async fn restart_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Re
         all_well &= run(systemd, layout, Verb::Restart, &plain).await?;
     }
     Ok(all_well)
+}
+
+/// Whether the declaration of a container is wrong; then it is printed what is.
+fn print_refused(declarations: &Declarations, name: &str) -> bool {
+    let container = declarations.find(name);
+    let Some(container) =
+        container.filter(|one| one.unit.as_ref().is_some_and(|unit| unit.refused))
+    else {
+        return false;
+    };
+    container.problems.iter().for_each(print_problem);
+    true
 }
 
 /// Those of the containers whose unit has to be made anew.

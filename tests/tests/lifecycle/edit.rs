@@ -168,6 +168,42 @@ pub(crate) fn pending(host: &Host) -> Result<()> {
     guest.finish()
 }
 
+/// A mistake stops nothing that runs: not when it is asked to reboot, and not when it reboots by itself.
+pub(crate) fn mistake(host: &Host) -> Result<()> {
+    let guest = started(host, "life-mistake", "Hostname=before\n")?;
+    let leader = || {
+        host.sh("sed 's/.*\"leader\":\\([0-9]*\\).*/\\1/' /run/skep/machine/life-mistake/state.json 2>/dev/null || :")?.ok()
+    };
+    let first = leader()?;
+    host.write(
+        &guest.declaration(),
+        format!("{BUSYBOX}Hostname=after\nBnd=x\n"),
+    )?;
+    host.exec(["skep", "apply"])?;
+    let asked = host.exec(["skep", "reboot", "life-mistake"])?;
+    ensure!(asked.status() == 1, "{}", asked.stderr());
+    contains(
+        &asked.stderr(),
+        &["Bnd=", "not rebooted: its declaration is wrong"],
+    )?;
+    ensure!(leader()? == first, "it was rebooted");
+
+    guest.exec(&["reboot"])?;
+    wait_until(PATIENCE, "the reboot", || {
+        let now = leader()?;
+        Ok((!now.is_empty() && now != first).then_some(()))
+    })?;
+    ensure!(guest.property("ActiveState")? == "active");
+    ensure!(guest.exec(&["hostname"])?.ok()? == "before");
+    contains(&guest.journal()?, &["Bnd=", "boots as before"])?;
+    contains(&waiting(host, "life-mistake")?, &["container"])?;
+
+    guest.redeclare(&format!("{BUSYBOX}Hostname=after\n"))?;
+    host.exec(["skep", "reboot", "life-mistake"])?.ok()?;
+    ensure!(guest.exec(&["hostname"])?.ok()? == "after");
+    guest.finish()
+}
+
 /// What is no longer declared goes: at once, when it stops, or stopped by `--prune`.
 pub(crate) fn removal(host: &Host) -> Result<()> {
     let declare = |name: &str, text: &str| {
