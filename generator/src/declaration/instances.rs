@@ -98,7 +98,18 @@ pub(super) fn load(
                     };
                     (source, state, Vec::new())
                 }
-                Ok(()) if has_instances => (source, LoadState::Template, Vec::new()),
+                Ok(()) if has_instances => {
+                    // Whether these are all of them nobody can tell from a text that is not understood.
+                    let (problems, _) = merge(&lossy, &sources).problems.finish();
+                    let state = match problems.is_empty() {
+                        true => LoadState::Template,
+                        false => LoadState::Invalid {
+                            problems,
+                            wanted_by: Vec::new(),
+                        },
+                    };
+                    (source, state, Vec::new())
+                }
                 Ok(()) => {
                     let verdict = verdict_of(&format!("{lossy}{SAMPLE}"), &sources, facts);
                     let state = match verdict.state {

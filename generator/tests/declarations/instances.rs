@@ -99,6 +99,26 @@ fn links_and_names_make_instances() {
 }
 
 #[test]
+fn a_template_that_is_not_understood_may_have_any_instance() {
+    let root = Root::new();
+    root.put("/etc/skep/w@.container", TEMPLATE);
+    root.link("w@.container", "/etc/skep/w@1.container");
+    let hidden =
+        |all: &[skep::declaration::Loaded], name: &str| all.iter().any(|one| one.hides(name));
+    assert!(!hidden(&root.load(), "w@2"));
+    for wrong in ["[Instal]\n", "[Container]\nBnd=x\n", "what\n"] {
+        root.put("/etc/skep/w@.container", format!("{TEMPLATE}{wrong}"));
+        let all = root.load();
+        assert!(hidden(&all, "w@2"), "{wrong}");
+        assert!(!hidden(&all, "w") && !hidden(&all, "v@2"), "{wrong}");
+        assert_eq!(problems(named(&all, "w@")), problems(named(&all, "w@1")));
+    }
+    // A wrong value hides nothing.
+    root.put("/etc/skep/w@.container", format!("{TEMPLATE}Hostname=-\n"));
+    assert!(!hidden(&root.load(), "w@2"));
+}
+
+#[test]
 fn dropins_of_the_instance_come_first() {
     let root = Root::new();
     root.put("/etc/skep/web@.container", TEMPLATE);
