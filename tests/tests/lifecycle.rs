@@ -32,6 +32,7 @@ const TESTS: &[(&str, Test)] = &[
     ("edits_apply_by_themselves", edit::by_itself),
     ("limits_are_live", edit::live_limits),
     ("other_changes_are_pending", edit::pending),
+    ("changes_reach_what_others_name", edit::named),
     ("mistakes_stop_nothing_that_runs", edit::mistake),
     ("removed_declarations_leave_no_unit", edit::removal),
     ("masks", edit::masks),

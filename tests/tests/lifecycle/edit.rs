@@ -204,6 +204,22 @@ pub(crate) fn mistake(host: &Host) -> Result<()> {
     guest.finish()
 }
 
+/// A container that others name takes what only a new unit has, as any other.
+pub(crate) fn named(host: &Host) -> Result<()> {
+    const UNIT: &str = "skep@life-db.service";
+    let web = "[Unit]\nWants=skep@life-db.service\nAfter=skep@life-db.service\n";
+    host.write("/etc/skep/life-db.container", BUSYBOX)?;
+    host.write("/etc/skep/life-web.container", format!("{web}{BUSYBOX}"))?;
+    host.exec(["skep", "apply"])?.ok()?;
+    let edited = format!("{BUSYBOX}[Service]\nTimeoutStopSec=5min\n");
+    host.write("/etc/skep/life-db.container", edited)?;
+    host.exec(["skep", "apply"])?.ok()?;
+    ensure!(property(host, UNIT, "TimeoutStopUSec")? == "5min");
+    host.sh("rm /etc/skep/life-db.container /etc/skep/life-web.container; skep apply")?
+        .ok()
+        .map(drop)
+}
+
 /// What is no longer declared goes: at once, when it stops, or stopped by `--prune`.
 pub(crate) fn removal(host: &Host) -> Result<()> {
     let declare = |name: &str, text: &str| {
