@@ -33,6 +33,7 @@ const TESTS: &[(&str, Test)] = &[
     ("limits_are_live", edit::live_limits),
     ("other_changes_are_pending", edit::pending),
     ("changes_reach_what_others_name", edit::named),
+    ("restarts_start_again_what_they_stop", edit::required),
     ("mistakes_stop_nothing_that_runs", edit::mistake),
     ("removed_declarations_leave_no_unit", edit::removal),
     ("masks", edit::masks),

@@ -220,6 +220,33 @@ pub(crate) fn named(host: &Host) -> Result<()> {
         .map(drop)
 }
 
+/// A restart that takes a change starts again what it stopped.
+pub(crate) fn required(host: &Host) -> Result<()> {
+    let one = |name: &str, more: &str| {
+        let text = format!("{BUSYBOX}Ephemeral=yes\n[Unit]\n{more}");
+        host.write(&format!("/etc/skep/{name}.container"), text)
+    };
+    one("life-db", "Description=Old\n")?;
+    let requires = "Requires=skep@life-db.service\nAfter=skep@life-db.service\n";
+    one("life-web", requires)?;
+    let binds = "BindsTo=skep@life-web.service\nAfter=skep@life-web.service\n";
+    one("life-top", binds)?;
+    host.exec(["skep", "apply"])?.ok()?;
+    host.exec(["skep", "start", "life-top"])?.ok()?;
+    one("life-db", "Description=New\n")?;
+    host.exec(["skep", "apply"])?.ok()?;
+    host.exec(["skep", "restart", "life-db"])?.ok()?;
+    for name in ["life-db", "life-web", "life-top"] {
+        wait_until(PATIENCE, name, || {
+            let state = property(host, &format!("skep@{name}.service"), "ActiveState")?;
+            Ok((state == "active").then_some(()))
+        })?;
+    }
+    host.sh("rm /etc/skep/life-db.container /etc/skep/life-web.container /etc/skep/life-top.container; skep apply --prune")?
+        .ok()
+        .map(drop)
+}
+
 /// What is no longer declared goes: at once, when it stops, or stopped by `--prune`.
 pub(crate) fn removal(host: &Host) -> Result<()> {
     let declare = |name: &str, text: &str| {
