@@ -103,8 +103,11 @@ impl Plan {
 pub fn reconcile(world: &World) -> Plan {
     let mut plan = Plan::default();
     let names: BTreeSet<&String> = world.declared.keys().chain(world.loaded.keys()).collect();
+    // With a record of another generation nobody knows what the keepers hold: nothing that is declared may be lost.
+    let unknown = !world.keepers.is_empty() && !world.keepers.contains(&world.record.generation);
     for name in names {
-        let pinned = world.record.units.contains_key(name);
+        let pinned =
+            world.record.units.contains_key(name) || (unknown && world.declared.contains_key(name));
         let selected = world
             .selected
             .as_ref()

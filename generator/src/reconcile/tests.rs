@@ -376,3 +376,22 @@ fn what_refers_to_a_unit_made_anew_is_made_anew_too() {
         assert_eq!(plan.pins.len(), 3);
     }
 }
+
+#[test]
+fn without_a_record_the_others_stay_held() {
+    let mut world = world(None, Some(Vec::new()), Some(Activity::Inactive));
+    let web = world.declared["web"].clone();
+    for name in ["db", "gone"] {
+        let activity = Activity::Inactive;
+        world.loaded.insert(name.into(), Existing { activity });
+    }
+    world.declared.insert("db".into(), web);
+    world.keepers = vec![1];
+    world.selected = Some(BTreeSet::from(["db".to_owned()]));
+    let plan = reconcile(&world);
+    assert_eq!(printed(&plan), ["recreate db"]);
+    assert_eq!(
+        plan.pins,
+        BTreeSet::from(["db".to_owned(), "web".to_owned()])
+    );
+}
