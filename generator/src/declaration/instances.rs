@@ -23,7 +23,7 @@ const SAMPLE: &str = "0";
 pub(crate) const MAX: usize = 1024;
 
 /// Whether `stem` is the name of a template, which no unit stands for.
-pub(super) fn is_template(stem: &OsStr) -> bool {
+pub(crate) fn is_template(stem: &OsStr) -> bool {
     stem.as_bytes().ends_with(b"@")
 }
 

@@ -186,3 +186,35 @@ fn a_named_file_may_be_either() {
         );
     }
 }
+
+#[test]
+fn only_a_template_names_instances_and_as_they_are() {
+    let root = Root::new();
+    let first = |name: &str| problems(named(&root.load(), name))[0].to_string();
+    root.put(
+        "/etc/skep/web@.container",
+        format!("{TEMPLATE}[Install]\nInstances=%H\n"),
+    );
+    let said = first("web@");
+    assert!(
+        said.contains("web@.container:6: Instances=: \"%H\""),
+        "{said}"
+    );
+    let install = "[Install]\nInstances=2 3\n";
+    root.put("/etc/skep/web@.container", TEMPLATE);
+    root.put("/etc/skep/web@1.container", format!("{TEMPLATE}{install}"));
+    let said = first("web@1");
+    assert!(
+        said.ends_with("web@1.container:6: Instances=: only a template has instances"),
+        "{said}"
+    );
+    // Drop-ins of the template may name more, whatever files these have.
+    root.put("/etc/skep/web@1.container", TEMPLATE);
+    root.put("/etc/skep/web@.container.d/10.conf", install);
+    let all = root.load();
+    assert!(
+        ["web@1", "web@2", "web@3"]
+            .iter()
+            .all(|name| is_valid(named(&all, name)))
+    );
+}
