@@ -363,6 +363,9 @@ fn boot_queues_what_install_wants_and_waits_for_nothing() {
     host.declare("a", "[Install]\nWantedBy=machines.target\n");
     host.declare("b", "[Install]\nWantedBy=multi-user.target\n");
     host.declare("c", "");
+    // The name of /x-y.
+    host.declare("e", "[Install]\nWantedBy=x\\x2dy.service\n");
+    host.fake.load("x\\x2dy.service", "active", "");
     host.declare("d", "[Install]\nWantedBy=nobody-starts-this.target\n");
     host.apply(PATIENT).unwrap();
     host.said();
@@ -371,10 +374,10 @@ fn boot_queues_what_install_wants_and_waits_for_nothing() {
         let declarations = collect(host.directory.path(), 257, &host.layout());
         autostart(&systemd, &declarations).await.unwrap()
     });
-    assert_eq!(started.queued, ["a", "b"]);
+    assert_eq!(started.queued, ["a", "b", "e"]);
     assert_eq!(
         host.said(),
-        ["StartUnit skep@a.service", "StartUnit skep@b.service"]
+        ["a", "b", "e"].map(|name| format!("StartUnit skep@{name}.service"))
     );
 }
 
