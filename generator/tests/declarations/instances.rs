@@ -218,3 +218,20 @@ fn only_a_template_names_instances_and_as_they_are() {
             .all(|name| is_valid(named(&all, name)))
     );
 }
+
+#[test]
+fn the_network_of_an_instance_may_have_its_name() {
+    let root = Root::new();
+    let network = |bridge: &str, inside: &str| {
+        let text = format!("{TEMPLATE}Network=bridge:{bridge}\nInterfaceName={inside}\n");
+        root.put("/etc/skep/web@.container", text);
+        root.link("web@.container", "/etc/skep/web@7.container");
+        let links = match &named(&root.load(), "web@7").state {
+            LoadState::Valid(wanted) => wanted.spec.net.links.clone(),
+            other => panic!("{other:?}"),
+        };
+        std::fs::remove_file(root.at("/etc/skep/web@7.container")).unwrap();
+        links
+    };
+    assert_eq!(network("br%i", "in%i"), network("br7", "in7"));
+}
