@@ -296,7 +296,14 @@ pub fn definition() -> clap::Command {
 /// Runs the command line and says how it went.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match CommandLine::try_parse_from(arguments) {
-        Ok(parsed) => ExitCode::from(dispatch(parsed)),
+        Ok(parsed) => {
+            let status = dispatch(parsed);
+            let Some(error) = report::unwritten() else {
+                return ExitCode::from(status);
+            };
+            report::error_line(&format!("standard output: {error}"));
+            ExitCode::from(status.max(FAILED))
+        }
         Err(error) => {
             // Printing fails when the reader is gone, and then there is nobody to tell.
             let _ = error.print();

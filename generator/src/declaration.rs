@@ -53,6 +53,19 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+impl Loaded {
+    /// Whether container `name` may be declared where this could not be read: anything may be in a directory, and a wrong
+    /// template may have any instance.
+    pub fn hides(&self, name: &str) -> bool {
+        if self.unit || !matches!(self.state, LoadState::Invalid { .. }) {
+            return false;
+        }
+        let is_directory = |inside: &str| self.source.ends_with(inside.trim_start_matches('/'));
+        DIRECTORIES.into_iter().any(is_directory)
+            || instances::template_of(OsStr::new(name)).as_deref() == Some(OsStr::new(&self.name))
+    }
+}
+
 /// What came of a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadState {

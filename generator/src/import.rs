@@ -8,7 +8,7 @@ mod network;
 
 use std::path::Path;
 
-use crate::declaration::keys::{self, Section};
+use crate::declaration::keys::{self, KeyRow, Section};
 use crate::declaration::{Declaration, Facts, LoadState, Setting, ini};
 use crate::problem::{Origin, Problem, ProblemList, Severity, escaped};
 use crate::validate::validate;
@@ -227,7 +227,10 @@ pub fn import(bytes: &[u8], path: &Path, name: &str, facts: &Facts) -> Imported 
             Err(message) => remarks.error(origin, Some(&entry.key), || message),
             Ok(None) => {}
             Ok(Some((section, key, value))) => match keys::find(section, key) {
-                Some(row) => declaration.settings.push(Setting { origin, row, value }),
+                Some(row) => {
+                    let value = literal(row, value);
+                    declaration.settings.push(Setting { origin, row, value });
+                }
                 None => remarks.error(origin, Some(key), || keys::explain(section, key)),
             },
         }
@@ -238,11 +241,19 @@ pub fn import(bytes: &[u8], path: &Path, name: &str, facts: &Facts) -> Imported 
     }
     for (origin, key, value) in lines {
         if let Some(row) = keys::find(Section::Container, key) {
-            let value = value.replace('%', "%%");
+            let value = literal(row, value);
             declaration.settings.push(Setting { origin, row, value });
         }
     }
     finish(declaration, remarks, facts)
+}
+
+/// A value without specifiers: such a file has none, a declaration has where the key takes them.
+fn literal(row: &KeyRow, value: String) -> String {
+    match row.expands() {
+        true => value.replace('%', "%%"),
+        false => value,
+    }
 }
 
 fn translate(section: &str, key: &str, value: &str) -> Translated {
@@ -253,11 +264,16 @@ fn translate(section: &str, key: &str, value: &str) -> Translated {
         return Err(format!("not a setting of [{section}] in systemd.nspawn(5)"));
     };
     match fate {
-        // Such a file has no specifiers, a declaration has.
-        Fate::Same(section) => Ok(Some((*section, name, value.replace('%', "%%")))),
+        Fate::Same(section) => Ok(Some((*section, name, value.to_owned()))),
         Fate::Changed(change) => change(value),
         Fate::Gone(why) => Err(format!("no equivalent: {why}")),
     }
+}
+
+/// The value as a terminal may show it. A tab parts words, and escaped it would be part of one.
+fn printable(value: &str) -> String {
+    let parts: Vec<_> = value.split('\t').map(escaped).collect();
+    parts.join("\t")
 }
 
 /// Leaves out what a declaration may not say, with the reason.
@@ -290,7 +306,7 @@ fn finish(declaration: Declaration, remarks: ProblemList, facts: &Facts) -> Impo
         let lines: Vec<String> = settings
             .iter()
             .filter(|(line, of, key, _)| *of == section && !is_wrong(*line, key))
-            .map(|(_, _, key, value)| format!("{key}={}\n", escaped(value)))
+            .map(|(_, _, key, value)| format!("{key}={}\n", printable(value)))
             .collect();
         if !lines.is_empty() || section == Section::Container {
             let gap = if text.is_empty() { "" } else { "\n" };
@@ -347,6 +363,30 @@ mod tests {
         let want = "[Container]\nPrivateUsers=pick\nResolvConf=bind-stub\nTimezone=bind\nLinkJournal=try-host\nEnvironment=RATE=50%%\nBind=/srv/a:/a\nVolatile=state\nNetwork=host\n\n\
             [Service]\nLimitNOFILE=1024\n";
         assert_eq!((text.as_str(), remarks), (want, Vec::new()));
+    }
+
+    #[test]
+    fn values_keep_their_meaning() {
+        for (text, want) in [
+            // A tab parts words.
+            ("[Exec]\nEnvironment=A=1\tB=2\n", "Environment=A=1\tB=2\n"),
+            ("[Exec]\nEnvironment=A=%i\n", "Environment=A=%%i\n"),
+            (
+                "[Network]\nNamespacePath=/run/netns/a%b\n",
+                "Network=netns:/run/netns/a%%b\n",
+            ),
+            ("[Exec]\nCPUAffinity=0\t1\n", "CPUAffinity=0\t1\n"),
+        ] {
+            let (out, remarks) = imported(text);
+            assert!(out.contains(&format!("\n{want}")), "{out:?} {remarks:?}");
+        }
+        let tell = |key: &str, section| {
+            let row = keys::find(section, key).into_iter();
+            row.map(|row| literal(row, "50%".to_owned()))
+                .collect::<String>()
+        };
+        assert_eq!(tell("Environment", Section::Container), "50%%");
+        assert_eq!(tell("MemoryMax", Section::Service), "50%");
     }
 
     #[test]

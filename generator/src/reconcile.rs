@@ -11,9 +11,9 @@ mod action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::property::Property;
+use crate::property::{Property, Value};
 use crate::record::{Fingerprint, Record};
-use crate::unit::{UnitDraft, live};
+use crate::unit::{UnitDraft, container_of, live};
 
 pub use action::{Action, Step};
 
@@ -103,8 +103,11 @@ impl Plan {
 pub fn reconcile(world: &World) -> Plan {
     let mut plan = Plan::default();
     let names: BTreeSet<&String> = world.declared.keys().chain(world.loaded.keys()).collect();
+    // With a record of another generation nobody knows what the keepers hold: nothing that is declared may be lost.
+    let unknown = !world.keepers.is_empty() && !world.keepers.contains(&world.record.generation);
     for name in names {
-        let pinned = world.record.units.contains_key(name);
+        let pinned =
+            world.record.units.contains_key(name) || (unknown && world.declared.contains_key(name));
         let selected = world
             .selected
             .as_ref()
@@ -125,8 +128,56 @@ pub fn reconcile(world: &World) -> Plan {
             });
         }
     }
+    recreate_referrers(world, &mut plan);
     plan.repin = needs_repin(world, &plan);
     plan
+}
+
+/// Makes anew, selected or not, what refers to a unit that is made anew: systemd forgets none to which another refers.
+/// One that runs stays, and apply says what it holds.
+fn recreate_referrers(world: &World, plan: &mut Plan) {
+    let mut idle: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    for (name, declared) in &world.declared {
+        let runs = |unit: &Existing| unit.activity == Activity::Running;
+        if world.obstacles.contains_key(name) || world.loaded.get(name).is_none_or(runs) {
+            continue;
+        }
+        for target in referred(&declared.draft) {
+            idle.entry(target).or_default().push(name);
+        }
+    }
+    let mut steps: BTreeMap<String, Step> = std::mem::take(&mut plan.actions)
+        .into_iter()
+        .map(|action| (action.name, action.step))
+        .collect();
+    let is_anew = |step: &Step| matches!(step, Step::Recreate { .. });
+    let anew = steps.iter().filter(|(_, step)| is_anew(step));
+    let mut left: Vec<String> = anew.map(|(name, _)| name.clone()).collect();
+    while let Some(name) = left.pop() {
+        for referrer in idle.remove(name.as_str()).unwrap_or_default() {
+            let (Some(existing), Some(declared)) =
+                (world.loaded.get(referrer), world.declared.get(referrer))
+            else {
+                continue;
+            };
+            let before = steps.insert(referrer.clone(), recreate(*existing, declared));
+            if !before.as_ref().is_some_and(is_anew) {
+                plan.pins.insert(referrer.clone());
+                left.push(referrer.clone());
+            }
+        }
+    }
+    let action = |(name, step)| Action { name, step };
+    plan.actions = steps.into_iter().map(action).collect();
+}
+
+/// Containers to which a unit refers.
+fn referred(draft: &UnitDraft) -> impl Iterator<Item = &str> {
+    let lists = draft.properties.iter().filter_map(|one| match &one.value {
+        Value::List(list) => Some(list),
+        _ => None,
+    });
+    lists.flatten().filter_map(|unit| container_of(unit))
 }
 
 /// Whether the keepers hold something else than they should.

@@ -10,11 +10,24 @@ use serde::Serialize;
 
 use crate::problem::escaped;
 
+/// Why standard output is not complete.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
 /// Prints to standard output as it is: the caller has escaped what needs it.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
-    // A closed pipe means that nobody wants more; a full disk cannot be reported any better.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A closed pipe means that nobody wants more.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = UNWRITTEN.set(error);
+        }
+        _ => {}
+    }
+}
+
+/// The first error of standard output: what was printed is not all there.
+pub fn unwritten() -> Option<&'static io::Error> {
+    UNWRITTEN.get()
 }
 
 /// Prints one escaped line to standard output.

@@ -4,6 +4,7 @@
 //! replaced as a whole, so that a start that happens meanwhile sees the old one or the new one.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -75,6 +76,15 @@ impl SpecDirectory {
         // Without a JSON form nothing equals it.
         let text = serde_json::to_vec(spec).unwrap_or_default();
         change(&self.file_of(&spec.name), &text)
+    }
+
+    /// Names that have a file.
+    pub fn names(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let name = |file: OsString| Some(file.to_str()?.strip_suffix(".json")?.to_owned());
+        entries
+            .filter_map(|entry| name(entry.file_name()))
+            .collect()
     }
 
     /// Removes the files of all names that are not in `keep`, temporary files of an interrupted run included.

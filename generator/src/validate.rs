@@ -18,8 +18,9 @@ mod users;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::path::Path;
 
-use crate::declaration::instances::MAX as MAX_INSTANCES;
+use crate::declaration::instances::{MAX as MAX_INSTANCES, is_template};
 use crate::declaration::keys::KeyRow;
 use crate::declaration::specifier::expand;
 use crate::declaration::value::unit_name;
@@ -76,7 +77,7 @@ pub(crate) fn validate(declaration: Declaration, facts: &Facts) -> Verdict {
     boot.spec.credentials = integration::credentials(&properties);
     boot.spec.identifier = integration::identifier(&properties);
     let wanted_by = wanted_by(&mut reader);
-    instances(&mut reader);
+    instances(&mut reader, &source);
     let place = |key: &str, origin: Origin| Problem {
         path: reader.problems.path(origin.file),
         line: Some(origin.line),
@@ -133,7 +134,7 @@ fn wanted_by(reader: &mut Reader<'_>) -> Vec<String> {
 }
 
 /// `Instances=` was read before the instances were: what is left is to say what is wrong with it.
-fn instances(reader: &mut Reader<'_>) {
+fn instances(reader: &mut Reader<'_>, source: &Path) {
     let prefix = name::instance(reader.name).map(|(prefix, _)| prefix.to_owned());
     let plain = reader.name.to_owned();
     let named = reader.list("Instances", |text| match &prefix {
@@ -150,6 +151,15 @@ fn instances(reader: &mut Reader<'_>) {
                 .collect()
         }
     });
+    // Drop-ins of the template apply to an instance with a file of its own, that file does not apply to the template.
+    let is_template = source.file_stem().is_some_and(is_template);
+    if let (Some(_), false) = (&prefix, is_template) {
+        for at in named.iter().filter(|at| at.origin.file == 0) {
+            reader.problems.error(at.origin, Some("Instances"), || {
+                "only a template has instances".to_owned()
+            });
+        }
+    }
     let mut distinct = HashSet::new();
     let first_more = named
         .iter()

@@ -6,6 +6,7 @@
 mod fake;
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, Instant};
 
 use skep::apply::{Failed, Layout, Outcome, Request, apply, autostart, collect};
@@ -362,6 +363,9 @@ fn boot_queues_what_install_wants_and_waits_for_nothing() {
     host.declare("a", "[Install]\nWantedBy=machines.target\n");
     host.declare("b", "[Install]\nWantedBy=multi-user.target\n");
     host.declare("c", "");
+    // The name of /x-y.
+    host.declare("e", "[Install]\nWantedBy=x\\x2dy.service\n");
+    host.fake.load("x\\x2dy.service", "active", "");
     host.declare("d", "[Install]\nWantedBy=nobody-starts-this.target\n");
     host.apply(PATIENT).unwrap();
     host.said();
@@ -370,9 +374,54 @@ fn boot_queues_what_install_wants_and_waits_for_nothing() {
         let declarations = collect(host.directory.path(), 257, &host.layout());
         autostart(&systemd, &declarations).await.unwrap()
     });
-    assert_eq!(started.queued, ["a", "b"]);
+    assert_eq!(started.queued, ["a", "b", "e"]);
     assert_eq!(
         host.said(),
-        ["StartUnit skep@a.service", "StartUnit skep@b.service"]
+        ["a", "b", "e"].map(|name| format!("StartUnit skep@{name}.service"))
     );
+}
+
+#[test]
+fn what_nobody_can_read_is_refused_and_not_forgotten() {
+    let host = Host::new(&[]);
+    let etc = host.directory.path().join("etc/skep");
+    host.declare("a", "");
+    host.declare("w@", "ReadOnly=yes\n[Install]\nInstances=1 2\n");
+    let template = etc.join("w@.container");
+    let text = fs::read_to_string(&template).unwrap();
+    let apply = || {
+        let request = Request {
+            prune: true,
+            ..Request::default()
+        };
+        let outcome = host.apply_request(PATIENT, &request).unwrap();
+        let actions = outcome.actions.iter().map(ToString::to_string);
+        actions
+            .filter(|line| !line.starts_with("keep"))
+            .collect::<Vec<_>>()
+    };
+    let refused =
+        |name: &str| format!("recreate {name} (its declaration is wrong: it will not start)");
+    assert_eq!(apply(), ["create a", "create w@1", "create w@2"]);
+
+    fs::write(&template, text.replace("Install", "Instal")).unwrap();
+    assert_eq!(apply(), [refused("w@1"), refused("w@2")]);
+    fs::write(&template, &text).unwrap();
+    assert_eq!(apply(), ["recreate w@1", "recreate w@2"]);
+    fs::set_permissions(&template, fs::Permissions::from_mode(0o664)).unwrap();
+    assert_eq!(apply(), [refused("w@1"), refused("w@2")]);
+    // Again: nothing is new.
+    assert_eq!(apply(), [""; 0]);
+    fs::set_permissions(&template, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(apply(), ["recreate w@1", "recreate w@2"]);
+
+    let away = etc.with_extension("away");
+    fs::rename(&etc, &away).unwrap();
+    symlink("gone", &etc).unwrap();
+    assert_eq!(apply(), ["a", "w@1", "w@2"].map(refused));
+    fs::remove_file(&etc).unwrap();
+    fs::rename(&away, &etc).unwrap();
+    assert_eq!(apply(), ["recreate a", "recreate w@1", "recreate w@2"]);
+    fs::remove_file(&template).unwrap();
+    assert_eq!(apply(), ["release w@1", "release w@2"]);
 }

@@ -484,3 +484,20 @@ fn a_closed_pipe_is_no_error() {
         (Some(0), b"".as_slice())
     );
 }
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let root = Root::new(&[("web.nspawn", "[Exec]\nHostname=web\n")]);
+    let file = root.path().join("web.nspawn");
+    for (sink, status, said) in [("/dev/full", 1, "standard output: "), ("/dev/null", 0, "")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_skep"))
+            .arg("import")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(fs::OpenOptions::new().write(true).open(sink).unwrap())
+            .output();
+        let run = read(&output.unwrap());
+        assert_eq!(run.status, status, "{sink}: {}", run.err);
+        assert!(run.err.contains(said), "{}", run.err);
+    }
+}

@@ -57,6 +57,26 @@ fn every_key_has_its_entry() {
         .map(|row| format!("[{}] {}=", row.section, row.name))
         .collect();
     assert!(missing.is_empty(), "not in skep.container(5): {missing:?}");
+    let sections = part(
+        &text,
+        "\"[UNIT] SECTION\"",
+        "\"DIFFERENCES FROM OTHER FORMATS\"",
+    );
+    let known: BTreeSet<&str> = keys().map(|row| row.name).collect();
+    // An entry is the line after .TP; words without lower case are placeholders.
+    let entries = sections
+        .split("\n.TP")
+        .filter_map(|entry| entry.lines().nth(1));
+    let wrong: Vec<&str> = entries
+        .filter(|tag| tag.starts_with(".B"))
+        .flat_map(|tag| tag.split([' ', '"', ',']))
+        .filter_map(|word| word.split_once('=').map(|(key, _)| key))
+        .filter(|key| key.contains(|c: char| c.is_ascii_lowercase()) && !known.contains(key))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "no keys, but in skep.container(5): {wrong:?}"
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::exec::Stdio;
 use crate::exec::parent::{Launched, Running, launch};
 use crate::handed::{self, Handed};
 use crate::join::{self, Request, sealed};
-use crate::load::{is_name, load_spec, parse_spec, spec_path};
+use crate::load::{is_name, keep_spec, load_kept, load_spec, parse_spec, spec_path};
 use crate::lock::TREES;
 use crate::net::join::{Owner, await_owner};
 use crate::prepare::{Prepared, prepare};
@@ -221,7 +221,7 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
     handed.keep_nothing_else()?;
     std::env::set_current_dir("/").at("enter", "/")?;
     let signals = Signals::block()?;
-    let file = load_spec(path)?;
+    let file = load_for_boot(path)?;
     let spec = match &file.content {
         Content::Boot(spec) => spec.clone(),
         Content::Refuse(problems) => return Ok(refuse(problems)),
@@ -251,6 +251,21 @@ fn boot(path: &Path) -> Result<ExitCode, StepError> {
         false => boot,
     };
     finish(ending.outcome, path, next)
+}
+
+/// The spec to boot. A container that reboots while its declaration is wrong boots the one it had: what runs goes on running.
+fn load_for_boot(path: &Path) -> Result<SpecFile, StepError> {
+    let file = load_spec(path)?;
+    let Content::Refuse(problems) = &file.content else {
+        keep_spec(&file)?;
+        return Ok(file);
+    };
+    let Some(before) = load_kept(&file.name) else {
+        return Ok(file);
+    };
+    problems.iter().for_each(log::line);
+    log::line("the declaration is wrong; the container boots as before");
+    Ok(before)
 }
 
 /// What is kept until the process ends or executes itself anew: locks, and what keeps a store's collector away.

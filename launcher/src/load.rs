@@ -1,6 +1,6 @@
 //! Reads spec files.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, create_dir_all};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use skep_spec::{SPEC_DIR, STATE_DIR, SpecFile, VERSION};
 
+use crate::document::replace_state;
 use crate::step::{At, StepError};
 
 /// Larger than any spec of a declaration that the generator accepts.
@@ -42,6 +43,25 @@ pub fn state_dir(name: &str) -> PathBuf {
 /// The socket through which others attach to the console of container `name`.
 pub fn console_path(name: &str) -> PathBuf {
     state_dir(name).join("console")
+}
+
+/// The spec that container `name` has booted from.
+fn kept_path(name: &str) -> PathBuf {
+    state_dir(name).join("spec.json")
+}
+
+/// Keeps the spec for a reboot. systemd removes it with the runtime directory when the unit stops.
+pub fn keep_spec(file: &SpecFile) -> Result<(), StepError> {
+    let path = kept_path(&file.name);
+    let directory = state_dir(&file.name);
+    // Outside a unit there is none yet.
+    create_dir_all(&directory).at("create", directory.display())?;
+    replace_state(&path, &path.with_extension("json.new"), file)
+}
+
+/// The spec of the boot before: only a container that reboots has one.
+pub fn load_kept(name: &str) -> Option<SpecFile> {
+    load_spec(&kept_path(name)).ok()
 }
 
 /// Reads the spec at `path`: a regular file that only its owner, root, can write.

@@ -76,8 +76,8 @@ async fn reached<'a>(
         .copied()
         .filter(|unit| BOOT_TARGETS.contains(unit))
         .collect();
-    // A pattern is matched like a file name; these characters would make it one.
-    let plain = |unit: &&str| !unit.contains(['*', '?', '[', '\\']);
+    // A pattern is matched like a file name; these characters would make it one, and a backslash stands for itself twice.
+    let plain = |unit: &&str| !unit.contains(['*', '?', '[']);
     let others: Vec<&str> = wanted
         .iter()
         .copied()
@@ -85,7 +85,9 @@ async fn reached<'a>(
         .filter(plain)
         .collect();
     if !others.is_empty() {
-        let listed = systemd.list_patterns(&others).await?;
+        let patterns: Vec<String> = others.iter().map(|one| one.replace('\\', "\\\\")).collect();
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let listed = systemd.list_patterns(&patterns).await?;
         let on_their_way = listed
             .iter()
             .filter(|unit| unit.job || matches!(unit.active.as_str(), "active" | "activating"));

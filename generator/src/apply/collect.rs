@@ -11,7 +11,7 @@ use crate::declaration::{self, Facts, LoadState, Loaded};
 use crate::problem::{Problem, Severity};
 use crate::ranges::{self, Leases, NameService, Taken};
 use crate::reconcile::Declared;
-use crate::specfile::spec_file;
+use crate::specfile::{SpecDirectory, spec_file};
 use crate::unit::{UnitDraft, render, render_refusal};
 use crate::wanted::{Ids, Wanted};
 
@@ -103,6 +103,7 @@ pub fn collect(root: &Path, systemd: u32, layout: &Layout) -> Declarations {
     let bases = pick_ranges(&loaded, &mut declarations.leases);
     let mut loaded = loaded;
     let without_address = give_addresses(&mut loaded);
+    let hidden = hidden(&loaded, layout, systemd);
     for one in loaded {
         // It has no unit, and what is wrong with it stands with its instances.
         if one.state == LoadState::Template && one.warnings.is_empty() {
@@ -116,8 +117,31 @@ pub fn collect(root: &Path, systemd: u32, layout: &Layout) -> Declarations {
         let container = container(one, &given, systemd);
         declarations.containers.insert(name, container);
     }
+    declarations.containers.extend(hidden);
     declarations.notes.append(&mut notes);
     declarations
+}
+
+/// Containers that were applied and may be declared still, where nobody can read it now: refused, and not forgotten.
+fn hidden(loaded: &[Loaded], layout: &Layout, systemd: u32) -> Vec<(String, Container)> {
+    let mut names = SpecDirectory::at(&layout.specs).names();
+    for one in loaded.iter().filter(|one| one.unit) {
+        names.remove(&one.name);
+    }
+    let refused = |name: String| {
+        let by = loaded.iter().find(|one| one.hides(&name))?.clone();
+        let one = Loaded {
+            name: name.clone(),
+            unit: true,
+            ..by
+        };
+        let given = Given {
+            base: None,
+            address: None,
+        };
+        Some((name, container(one, &given, systemd)))
+    };
+    names.into_iter().filter_map(refused).collect()
 }
 
 fn load_leases(path: &Path) -> (Leases, Vec<String>) {

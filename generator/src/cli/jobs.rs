@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::apply::{Failed, Layout, Request, apply, collect, observe};
+use crate::apply::{Declarations, Failed, Layout, Request, apply, collect, observe};
 use crate::manager::{BusError, Job, JobEnd, Jobs, Systemd, Verb, within};
 use crate::problem::escaped;
 use crate::reconcile::{Activity, Step, World, reconcile};
@@ -100,20 +100,11 @@ async fn restart_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Re
     let (mut plain, mut anew) = (Vec::new(), Vec::new());
     for name in names {
         // Something that runs is not stopped for a declaration that cannot start it again.
-        let refused = world
-            .declared
+        let runs = world
+            .loaded
             .get(name)
-            .is_some_and(|declared| declared.refused);
-        if refused
-            && world
-                .loaded
-                .get(name)
-                .is_some_and(|unit| unit.activity == Activity::Running)
-        {
-            declarations
-                .find(name)
-                .iter()
-                .for_each(|container| container.problems.iter().for_each(print_problem));
+            .is_some_and(|unit| unit.activity == Activity::Running);
+        if runs && print_refused(&declarations, name) {
             report::error_line(&format!("{name}: not restarted: its declaration is wrong"));
             all_well = false;
         } else if pending.contains(name) {
@@ -123,14 +114,58 @@ async fn restart_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Re
         }
     }
     if !anew.is_empty() {
+        let dependents = dependents(systemd, &anew).await?;
         all_well &= run(systemd, layout, Verb::Stop, &anew).await?;
         all_well &= make(systemd, layout, anew.iter().cloned().collect()).await;
         all_well &= run(systemd, layout, Verb::Start, &anew).await?;
+        for unit in &dependents {
+            // As after a restart by systemd, nobody waits for them.
+            if let Err(error) = systemd.queue(Verb::Start, unit).await {
+                report::error_line(&format!("{unit}: not started again: {error}"));
+                all_well = false;
+            }
+        }
     }
     if !plain.is_empty() {
         all_well &= run(systemd, layout, Verb::Restart, &plain).await?;
     }
     Ok(all_well)
+}
+
+/// Active units that stop with these containers: a restart would start them again, a stop and a start do not.
+async fn dependents(systemd: &Systemd, names: &[String]) -> Result<BTreeSet<String>, Failed> {
+    const STOPPED_WITH: [&str; 3] = ["RequiredBy", "BoundBy", "ConsistsOf"];
+    let mut left: Vec<String> = names.iter().map(|name| unit_name(name)).collect();
+    let own: BTreeSet<String> = left.iter().cloned().collect();
+    let mut found = BTreeSet::new();
+    while let Some(unit) = left.pop() {
+        let state = match systemd.state(&unit).await {
+            Ok(state) => state,
+            Err(error) if error.is_answer() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let active = matches!(state.active.as_str(), "active" | "activating" | "reloading");
+        if !active || (!own.contains(&unit) && !found.insert(unit)) {
+            continue;
+        }
+        let kinds = STOPPED_WITH
+            .iter()
+            .filter_map(|kind| state.referrers.get(*kind));
+        left.extend(kinds.flatten().filter(|unit| !own.contains(*unit)).cloned());
+    }
+    Ok(found)
+}
+
+/// Whether the declaration of a container is wrong; then it is printed what is.
+fn print_refused(declarations: &Declarations, name: &str) -> bool {
+    let container = declarations.find(name);
+    let Some(container) =
+        container.filter(|one| one.unit.as_ref().is_some_and(|unit| unit.refused))
+    else {
+        return false;
+    };
+    container.problems.iter().for_each(print_problem);
+    true
 }
 
 /// Those of the containers whose unit has to be made anew.

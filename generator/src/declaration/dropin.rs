@@ -158,13 +158,32 @@ impl Search {
             let text = match self.tree.read(&inside) {
                 // Removed since the directory was listed.
                 Ok(Contents::Absent) => continue,
-                Ok(Contents::Mask) => return Found::Masked(path),
+                Ok(Contents::Mask) => {
+                    return match self.unseen(stem) {
+                        Some(unseen) => Found::Sources(vec![unseen]),
+                        None => Found::Masked(path),
+                    };
+                }
                 Ok(Contents::Text(bytes)) => Ok(Rc::new(ini::parse(&bytes))),
                 Err(message) => Err(message),
             };
             return self.with_dropins(Source { path, text }, stem, None);
         }
         Found::Absent
+    }
+
+    /// A directory that cannot be listed and may hold what overrides the file of `stem`.
+    fn unseen(&self, stem: &OsStr) -> Option<Source> {
+        let name = with_suffix(stem, ".container");
+        let holder = self.dirs.iter().position(|dir| dir.names.contains(&name))?;
+        let before = self.dirs.iter().take(holder);
+        let mut unseen = before.filter_map(|dir| {
+            Some(Source {
+                path: self.tree.real(&dir.inside),
+                text: Err(dir.problem.clone()?),
+            })
+        });
+        unseen.next()
     }
 
     /// Reads `template` and its drop-ins as its instance `stem`, which has drop-ins of its own.
@@ -223,6 +242,10 @@ impl Search {
                 .into_values()
                 .filter_map(|candidate| self.source(candidate)),
         );
+        if beside.is_none() {
+            let of_template = template_of(stem).and_then(|template| self.unseen(&template));
+            sources.extend(self.unseen(stem).or(of_template));
+        }
         Found::Sources(sources)
     }
 

@@ -23,7 +23,7 @@ const SAMPLE: &str = "0";
 pub(crate) const MAX: usize = 1024;
 
 /// Whether `stem` is the name of a template, which no unit stands for.
-pub(super) fn is_template(stem: &OsStr) -> bool {
+pub(crate) fn is_template(stem: &OsStr) -> bool {
     stem.as_bytes().ends_with(b"@")
 }
 
@@ -98,7 +98,18 @@ pub(super) fn load(
                     };
                     (source, state, Vec::new())
                 }
-                Ok(()) if has_instances => (source, LoadState::Template, Vec::new()),
+                Ok(()) if has_instances => {
+                    // Whether these are all of them nobody can tell from a text that is not understood.
+                    let (problems, _) = merge(&lossy, &sources).problems.finish();
+                    let state = match problems.is_empty() {
+                        true => LoadState::Template,
+                        false => LoadState::Invalid {
+                            problems,
+                            wanted_by: Vec::new(),
+                        },
+                    };
+                    (source, state, Vec::new())
+                }
                 Ok(()) => {
                     let verdict = verdict_of(&format!("{lossy}{SAMPLE}"), &sources, facts);
                     let state = match verdict.state {

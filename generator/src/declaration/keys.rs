@@ -182,7 +182,8 @@ impl KeyRow {
     pub(crate) fn expands(&self) -> bool {
         match self.meaning {
             Meaning::Container { expand, .. } => expand,
-            Meaning::Install => true,
+            // Which instances there are is read before there is one to expand for.
+            Meaning::Install => self.name != "Instances",
             Meaning::Timeouts => false,
             Meaning::Property(syntax) => {
                 syntax.is_list() && !matches!(syntax, Syntax::Cpus(_) | Syntax::Exit(_))

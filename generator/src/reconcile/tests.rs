@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::property::Value;
 use crate::sample;
 use crate::unit::render;
 
@@ -312,4 +311,87 @@ fn leftover_keepers_are_replaced() {
 #[test]
 fn nothing_declared_needs_no_keeper() {
     assert_eq!(reconcile(&World::default()), Plan::default());
+}
+
+#[test]
+fn what_refers_to_a_unit_made_anew_is_made_anew_too() {
+    let wants = |name: &str| {
+        vec![Property::new(
+            "Wants",
+            Value::List(vec![format!("skep@{name}.service")]),
+        )]
+    };
+    let draft = |name: &str, properties| render(&sample::wanted(name, properties), 252);
+    for (activity, selected, want) in [
+        (
+            Activity::Inactive,
+            false,
+            &["recreate db", "recreate mail", "recreate web"] as &[&str],
+        ),
+        (
+            Activity::Inactive,
+            true,
+            &["recreate db", "recreate mail", "recreate web"],
+        ),
+        // What it holds stays as it is.
+        (
+            Activity::Running,
+            false,
+            &["keep mail", "keep web", "recreate db"],
+        ),
+    ] {
+        let mut world = World {
+            keepers: vec![3],
+            ..World::default()
+        };
+        world.record.generation = 3;
+        // mail refers to web, and that to db.
+        for (name, made, declared) in [
+            ("db", Vec::new(), restart()),
+            ("mail", wants("web"), wants("web")),
+            ("web", wants("db"), wants("db")),
+        ] {
+            let made = Fingerprint::of(&draft(name, made));
+            world.record.units.insert(name.into(), made);
+            let draft = draft(name, declared);
+            world.declared.insert(
+                name.into(),
+                Declared {
+                    draft,
+                    refused: false,
+                },
+            );
+            let activity = if name == "web" {
+                activity
+            } else {
+                Activity::Inactive
+            };
+            world.loaded.insert(name.into(), Existing { activity });
+        }
+        world.selected = selected.then(|| BTreeSet::from(["db".to_owned()]));
+        let plan = reconcile(&world);
+        let mut said = printed(&plan);
+        said.sort();
+        assert_eq!(said, want);
+        assert_eq!(plan.pins.len(), 3);
+    }
+}
+
+#[test]
+fn without_a_record_the_others_stay_held() {
+    let mut world = world(None, Some(Vec::new()), Some(Activity::Inactive));
+    let web = world.declared["web"].clone();
+    for name in ["db", "gone"] {
+        let activity = Activity::Inactive;
+        world.loaded.insert(name.into(), Existing { activity });
+    }
+    world.declared.insert("db".into(), web);
+    world.keepers = vec![1];
+    world.selected = Some(BTreeSet::from(["db".to_owned()]));
+    let plan = reconcile(&world);
+    assert_eq!(printed(&plan), ["recreate db"]);
+    assert_eq!(
+        plan.pins,
+        BTreeSet::from(["db".to_owned(), "web".to_owned()])
+    );
 }

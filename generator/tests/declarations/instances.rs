@@ -99,6 +99,26 @@ fn links_and_names_make_instances() {
 }
 
 #[test]
+fn a_template_that_is_not_understood_may_have_any_instance() {
+    let root = Root::new();
+    root.put("/etc/skep/w@.container", TEMPLATE);
+    root.link("w@.container", "/etc/skep/w@1.container");
+    let hidden =
+        |all: &[skep::declaration::Loaded], name: &str| all.iter().any(|one| one.hides(name));
+    assert!(!hidden(&root.load(), "w@2"));
+    for wrong in ["[Instal]\n", "[Container]\nBnd=x\n", "what\n"] {
+        root.put("/etc/skep/w@.container", format!("{TEMPLATE}{wrong}"));
+        let all = root.load();
+        assert!(hidden(&all, "w@2"), "{wrong}");
+        assert!(!hidden(&all, "w") && !hidden(&all, "v@2"), "{wrong}");
+        assert_eq!(problems(named(&all, "w@")), problems(named(&all, "w@1")));
+    }
+    // A wrong value hides nothing.
+    root.put("/etc/skep/w@.container", format!("{TEMPLATE}Hostname=-\n"));
+    assert!(!hidden(&root.load(), "w@2"));
+}
+
+#[test]
 fn dropins_of_the_instance_come_first() {
     let root = Root::new();
     root.put("/etc/skep/web@.container", TEMPLATE);
@@ -165,4 +185,53 @@ fn a_named_file_may_be_either() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn only_a_template_names_instances_and_as_they_are() {
+    let root = Root::new();
+    let first = |name: &str| problems(named(&root.load(), name))[0].to_string();
+    root.put(
+        "/etc/skep/web@.container",
+        format!("{TEMPLATE}[Install]\nInstances=%H\n"),
+    );
+    let said = first("web@");
+    assert!(
+        said.contains("web@.container:6: Instances=: \"%H\""),
+        "{said}"
+    );
+    let install = "[Install]\nInstances=2 3\n";
+    root.put("/etc/skep/web@.container", TEMPLATE);
+    root.put("/etc/skep/web@1.container", format!("{TEMPLATE}{install}"));
+    let said = first("web@1");
+    assert!(
+        said.ends_with("web@1.container:6: Instances=: only a template has instances"),
+        "{said}"
+    );
+    // Drop-ins of the template may name more, whatever files these have.
+    root.put("/etc/skep/web@1.container", TEMPLATE);
+    root.put("/etc/skep/web@.container.d/10.conf", install);
+    let all = root.load();
+    assert!(
+        ["web@1", "web@2", "web@3"]
+            .iter()
+            .all(|name| is_valid(named(&all, name)))
+    );
+}
+
+#[test]
+fn the_network_of_an_instance_may_have_its_name() {
+    let root = Root::new();
+    let network = |bridge: &str, inside: &str| {
+        let text = format!("{TEMPLATE}Network=bridge:{bridge}\nInterfaceName={inside}\n");
+        root.put("/etc/skep/web@.container", text);
+        root.link("web@.container", "/etc/skep/web@7.container");
+        let links = match &named(&root.load(), "web@7").state {
+            LoadState::Valid(wanted) => wanted.spec.net.links.clone(),
+            other => panic!("{other:?}"),
+        };
+        std::fs::remove_file(root.at("/etc/skep/web@7.container")).unwrap();
+        links
+    };
+    assert_eq!(network("br%i", "in%i"), network("br7", "in7"));
 }

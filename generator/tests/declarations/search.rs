@@ -413,3 +413,36 @@ fn nothing_beside_or_inside_a_tree_is_read() {
     root.put("/etc/systemd/nspawn/other.nspawn", "[Exec]\nBoot=yes\n");
     assert_eq!(root.load().len(), 1);
 }
+
+#[test]
+fn a_directory_that_cannot_be_listed_hides_what_comes_after_it() {
+    let root = Root::new();
+    root.link("gone", "/etc/skep");
+    root.put("/run/skep/run.container", GOOD);
+    root.put(
+        "/usr/lib/skep/wanted.container",
+        format!("{GOOD}[Install]\nWantedBy=machines.target\n"),
+    );
+    root.link("/dev/null", "/usr/lib/skep/off.container");
+    root.put("/usr/lib/skep/w@.container", GOOD);
+    root.link("w@.container", "/usr/lib/skep/w@1.container");
+    let all = root.load();
+    for name in ["run", "wanted", "off", "w@1"] {
+        let one = named(&all, name);
+        let lines: Vec<String> = problems(one).iter().map(ToString::to_string).collect();
+        assert!(
+            one.unit && lines.len() == 1 && lines[0].ends_with("/etc/skep: dangling symbolic link"),
+            "{name}: {lines:?}"
+        );
+    }
+    let LoadState::Invalid { wanted_by, .. } = &named(&all, "wanted").state else {
+        panic!("{all:#?}");
+    };
+    assert_eq!(wanted_by, &["machines.target"]);
+    let hidden = |name: &str| all.iter().any(|one| one.hides(name));
+    assert!(hidden("any"));
+    fs::remove_file(root.at("/etc/skep")).unwrap();
+    let all = root.load();
+    assert!(is_valid(named(&all, "run")) && !all.iter().any(|one| one.hides("any")));
+    assert_eq!(named(&all, "off").state, LoadState::Masked);
+}

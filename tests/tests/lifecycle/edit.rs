@@ -168,6 +168,85 @@ pub(crate) fn pending(host: &Host) -> Result<()> {
     guest.finish()
 }
 
+/// A mistake stops nothing that runs: not when it is asked to reboot, and not when it reboots by itself.
+pub(crate) fn mistake(host: &Host) -> Result<()> {
+    let guest = started(host, "life-mistake", "Hostname=before\n")?;
+    let leader = || {
+        host.sh("sed 's/.*\"leader\":\\([0-9]*\\).*/\\1/' /run/skep/machine/life-mistake/state.json 2>/dev/null || :")?.ok()
+    };
+    let first = leader()?;
+    host.write(
+        &guest.declaration(),
+        format!("{BUSYBOX}Hostname=after\nBnd=x\n"),
+    )?;
+    host.exec(["skep", "apply"])?;
+    let asked = host.exec(["skep", "reboot", "life-mistake"])?;
+    ensure!(asked.status() == 1, "{}", asked.stderr());
+    contains(
+        &asked.stderr(),
+        &["Bnd=", "not rebooted: its declaration is wrong"],
+    )?;
+    ensure!(leader()? == first, "it was rebooted");
+
+    guest.exec(&["reboot"])?;
+    wait_until(PATIENCE, "the reboot", || {
+        let now = leader()?;
+        Ok((!now.is_empty() && now != first).then_some(()))
+    })?;
+    ensure!(guest.property("ActiveState")? == "active");
+    ensure!(guest.exec(&["hostname"])?.ok()? == "before");
+    contains(&guest.journal()?, &["Bnd=", "boots as before"])?;
+    contains(&waiting(host, "life-mistake")?, &["container"])?;
+
+    guest.redeclare(&format!("{BUSYBOX}Hostname=after\n"))?;
+    host.exec(["skep", "reboot", "life-mistake"])?.ok()?;
+    ensure!(guest.exec(&["hostname"])?.ok()? == "after");
+    guest.finish()
+}
+
+/// A container that others name takes what only a new unit has, as any other.
+pub(crate) fn named(host: &Host) -> Result<()> {
+    const UNIT: &str = "skep@life-db.service";
+    let web = "[Unit]\nWants=skep@life-db.service\nAfter=skep@life-db.service\n";
+    host.write("/etc/skep/life-db.container", BUSYBOX)?;
+    host.write("/etc/skep/life-web.container", format!("{web}{BUSYBOX}"))?;
+    host.exec(["skep", "apply"])?.ok()?;
+    let edited = format!("{BUSYBOX}[Service]\nTimeoutStopSec=5min\n");
+    host.write("/etc/skep/life-db.container", edited)?;
+    host.exec(["skep", "apply"])?.ok()?;
+    ensure!(property(host, UNIT, "TimeoutStopUSec")? == "5min");
+    host.sh("rm /etc/skep/life-db.container /etc/skep/life-web.container; skep apply")?
+        .ok()
+        .map(drop)
+}
+
+/// A restart that takes a change starts again what it stopped.
+pub(crate) fn required(host: &Host) -> Result<()> {
+    let one = |name: &str, more: &str| {
+        let text = format!("{BUSYBOX}Ephemeral=yes\n[Unit]\n{more}");
+        host.write(&format!("/etc/skep/{name}.container"), text)
+    };
+    one("life-db", "Description=Old\n")?;
+    let requires = "Requires=skep@life-db.service\nAfter=skep@life-db.service\n";
+    one("life-web", requires)?;
+    let binds = "BindsTo=skep@life-web.service\nAfter=skep@life-web.service\n";
+    one("life-top", binds)?;
+    host.exec(["skep", "apply"])?.ok()?;
+    host.exec(["skep", "start", "life-top"])?.ok()?;
+    one("life-db", "Description=New\n")?;
+    host.exec(["skep", "apply"])?.ok()?;
+    host.exec(["skep", "restart", "life-db"])?.ok()?;
+    for name in ["life-db", "life-web", "life-top"] {
+        wait_until(PATIENCE, name, || {
+            let state = property(host, &format!("skep@{name}.service"), "ActiveState")?;
+            Ok((state == "active").then_some(()))
+        })?;
+    }
+    host.sh("rm /etc/skep/life-db.container /etc/skep/life-web.container /etc/skep/life-top.container; skep apply --prune")?
+        .ok()
+        .map(drop)
+}
+
 /// What is no longer declared goes: at once, when it stops, or stopped by `--prune`.
 pub(crate) fn removal(host: &Host) -> Result<()> {
     let declare = |name: &str, text: &str| {

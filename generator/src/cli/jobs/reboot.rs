@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use skep_spec::State;
 
-use super::{Progress, TICK, finish, unknown};
-use crate::apply::{Failed, Layout};
+use super::{Progress, TICK, finish, print_refused, unknown};
+use crate::apply::{Declarations, Failed, Layout, collect};
 use crate::cli::reason::reason;
 use crate::manager::{BusError, Systemd, UnitState, Whom, sleep};
 use crate::report;
@@ -42,9 +42,10 @@ struct Asked<'a> {
 /// Asks all of them, then waits for all; false when one failed.
 async fn reboot_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Result<bool, Failed> {
     let since = SystemTime::now();
+    let declarations = collect(&layout.root, systemd.version().await?, layout);
     let mut asked = Vec::new();
     for name in names {
-        match ask(systemd, layout, name).await? {
+        match ask(systemd, layout, &declarations, name).await? {
             Ok(leader) => asked.push(Asked { name, leader }),
             Err(why) => report::error_line(&format!("{name}: not rebooted: {why}")),
         }
@@ -64,6 +65,7 @@ async fn reboot_all(systemd: &Systemd, layout: &Layout, names: &[String]) -> Res
 async fn ask(
     systemd: &Systemd,
     layout: &Layout,
+    declarations: &Declarations,
     name: &str,
 ) -> Result<Result<(u32, u64), String>, Failed> {
     let unit = unit_name(name);
@@ -77,6 +79,10 @@ async fn ask(
             "it is {}; run \"skep start {name}\"",
             state.active
         )));
+    }
+    // It would boot as before: not what somebody wants who asks for it.
+    if print_refused(declarations, name) {
+        return Ok(Err("its declaration is wrong".to_owned()));
     }
     let Some(container) = published(layout, name) else {
         return Ok(Err("it is not booted yet".to_owned()));

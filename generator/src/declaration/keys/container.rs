@@ -54,7 +54,7 @@ pub(super) static ROWS: &[KeyRow] = &[
     ),
     row(
         "Network",
-        ONE,
+        ONE_TEXT,
         "private (default), host, nat, veth, bridge:NAME, zone:NAME, macvlan:LINK and more",
     ),
     row(
@@ -64,7 +64,7 @@ pub(super) static ROWS: &[KeyRow] = &[
     ),
     row(
         "InterfaceName",
-        ONE,
+        ONE_TEXT,
         "name of the link inside, default host0",
     ),
     row("MACAddress", ONE, "hardware address of the link inside"),
