@@ -82,6 +82,7 @@ mod tests {
         );
         assert_eq!(extension.extend(seconds(1), seconds(9600)), None);
     }
+
     #[test]
     fn a_boot_after_another_one_gets_none_until_it_stops() {
         let seconds = Duration::from_secs;
