@@ -192,7 +192,7 @@ fn own_cgroup(host: &Host, guest: &Guest<'_>, sheet: &mut Sheet, before: &str) -
          systemctl status >/dev/null && echo status",
         "ok\nthere\nstatus",
     );
-    let bare = "grep -c cgroup /proc/1/mountinfo; findmnt -no FSROOT /sys/fs/cgroup";
+    let bare = "grep -cE ' - cgroup2? ' /proc/1/mountinfo; findmnt -no FSROOT /sys/fs/cgroup";
     sheet.inside(
         guest,
         "C44",
