@@ -120,7 +120,10 @@ impl Streams {
         let raw = match &master {
             Some(master) => {
                 follow_size(master.as_fd());
-                in_foreground().then(Raw::enter).transpose()?.flatten()
+                match in_background() {
+                    true => None,
+                    false => Raw::enter()?,
+                }
             }
             None => None,
         };
@@ -245,9 +248,10 @@ fn follow(master: BorrowedFd, terminal: BorrowedFd) {
     }
 }
 
-/// Whether this job may change the caller's terminal: one in the background has none, and would be stopped for it.
-fn in_foreground() -> bool {
-    tcgetpgrp(std::io::stdin()) == Ok(getpgrp())
+/// Whether the caller's terminal is another job's, and not to be changed. That of another session is only lent to a unit, whose
+/// caller waits in the foreground there.
+fn in_background() -> bool {
+    tcgetpgrp(std::io::stdin()).is_ok_and(|group| group != getpgrp())
 }
 
 /// Keeps no hold on the caller's input and output beside the flows: who is at their other end is to see when they close.
